@@ -1,0 +1,3 @@
+//! The `ctbench` program.
+
+fn main() {}

@@ -1,0 +1,104 @@
+//! Rules: what passes, by remote address, protocol and port.
+//!
+//! Two worlds share one form. A *security group* set is a union of allows; a *network ACL* is an
+//! ordered list of allows and denies of which the first match wins. Both are compiled to a
+//! [`RuleSet`]: per direction a list of [`Rule`]s in the order in which they are tried.
+
+use crate::packet::{Direction, Packet};
+use ipnet::IpNet;
+
+/// Which of AWS's two packet filters a rule set is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// Security groups: stateful, allows only, order does not matter.
+    SecurityGroups,
+    /// A network ACL: stateless, first match by rule number wins.
+    NetworkAcl,
+}
+
+/// One rule, in the form in which people wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The remote addresses that it covers: source on ingress, destination on egress.
+    pub remote: IpNet,
+    /// IANA protocol number; `None` for all.
+    pub protocol: Option<u8>,
+    /// TCP and UDP: destination ports, both ends included. ICMP: `type << 8 | code` from lowest to
+    /// highest. `None` for all (then it also matches packets without ports, as later fragments are).
+    pub ports: Option<(u16, u16)>,
+    /// Allow or deny.
+    pub allow: bool,
+    /// How the verdict CSV names it: `rule:<group-id>#<n>` or `acl:<number>`.
+    pub name: String,
+}
+
+/// A packet filter: the rules of both directions, in the order in which they are tried.
+#[derive(Clone, Debug)]
+pub struct RuleSet {
+    /// Which filter.
+    pub world: World,
+    rules: Vec<Rule>,
+    direction_of: Vec<Direction>,
+}
+
+impl RuleSet {
+    /// An empty filter: it drops everything.
+    pub fn new(world: World) -> Self {
+        RuleSet { world, rules: Vec::new(), direction_of: Vec::new() }
+    }
+
+    /// Appends a rule. Its index is the number of rules before it.
+    pub fn push(&mut self, direction: Direction, rule: Rule) {
+        self.rules.push(rule);
+        self.direction_of.push(direction);
+    }
+
+    /// The rules of one direction with their indices, in the order in which they are tried.
+    pub fn rules(&self, direction: Direction) -> impl Iterator<Item = (u32, &Rule)> {
+        let of = self.direction_of.iter();
+        self.rules
+            .iter()
+            .zip(of)
+            .enumerate()
+            .filter(move |(_, (_, d))| **d == direction)
+            .map(|(i, (r, _))| (i as u32, r))
+    }
+
+    /// The rule with this index.
+    pub fn rule(&self, index: u32) -> &Rule {
+        &self.rules[index as usize]
+    }
+
+    /// Number of rules.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// True if there is no rule.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// How the verdict CSV names the implicit deny.
+    pub fn implicit_deny(&self) -> &'static str {
+        match self.world {
+            World::SecurityGroups => "no-rule",
+            World::NetworkAcl => "acl:*",
+        }
+    }
+}
+
+/// The first rule that matches a packet, by an evaluation method that engines can inline.
+pub trait Evaluate: Send + Sync {
+    /// Index and action of the first match in the packet's direction; `None` if nothing matches.
+    fn first_match(&self, packet: &Packet) -> Option<RuleMatch>;
+}
+
+/// A rule that matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleMatch {
+    /// Index in the [`RuleSet`].
+    pub rule: u32,
+    /// Whether it allows.
+    pub allow: bool,
+}
