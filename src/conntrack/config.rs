@@ -1,5 +1,6 @@
 //! Every number and switch of connection tracking, and the profiles that set them.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// Whose behaviour is matched.
@@ -118,6 +119,9 @@ pub struct Config {
     pub ignore_invalid_rst: bool,
     /// What happens to INVALID packets.
     pub invalid: Invalid,
+    /// Profile `aws`: flows with these peers are tracked whatever the rules (load balancers,
+    /// NAT gateways, ...: EC2 user guide, "Automatically tracked connections").
+    pub auto_tracked: Vec<IpNet>,
 }
 
 impl Config {
@@ -135,6 +139,7 @@ impl Config {
             tcp_window: TcpWindow::Strict,
             ignore_invalid_rst: false,
             invalid: Invalid::Drop,
+            auto_tracked: Vec::new(),
         }
     }
 }

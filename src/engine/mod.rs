@@ -1,5 +1,48 @@
 //! Rules and a flow table make an engine; an engine turns packets into decisions.
+//!
+//! Engines are generic over their rules and their table and are monomorphised: in the packet loop
+//! there is no dynamic dispatch, no allocation, no lock and no formatting.
 
 mod decision;
+mod null;
+pub mod reference;
+pub mod registry;
+mod stateful;
+mod stateless;
 
 pub use decision::{Decision, Reason, State, Verdict};
+pub use null::Null;
+pub use stateful::{Burst, Stateful};
+pub use stateless::Stateless;
+
+use crate::packet::Packet;
+use crate::table::TableCounters;
+
+/// Most packets that are handed to an engine at once.
+pub const MAX_BURST: usize = 64;
+
+/// Called by an engine at the moment when a packet's verdict is known.
+pub trait Stamp {
+    /// One more packet of the burst is done.
+    fn verdict_known(&mut self);
+}
+
+/// For throughput passes: no stamps.
+pub struct NoStamps;
+
+impl Stamp for NoStamps {
+    #[inline(always)]
+    fn verdict_known(&mut self) {}
+}
+
+/// What a worker runs.
+pub trait Engine {
+    /// Decides on a burst of at most [`MAX_BURST`] packets, in order. `shards[i]` is the shard of
+    /// `packets[i]`, as receive-side scaling would deliver it beside the packet.
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], shards: &[u16], decisions: &mut [Decision], stamp: &mut S);
+
+    /// What its table has done, if it has one.
+    fn counters(&self) -> Option<TableCounters> {
+        None
+    }
+}

@@ -42,3 +42,9 @@ impl FlowKey {
         }
     }
 }
+
+impl std::hash::Hash for FlowKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.words.iter().for_each(|word| state.write_u64(*word));
+    }
+}

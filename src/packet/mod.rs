@@ -5,13 +5,19 @@
 //! endpoints, which makes the pair the canonical flow key with no ordering step, and the direction
 //! is one bit. Rules, too, only ever look at the remote address.
 
+mod decode;
 mod flow_key;
 mod ignored;
 mod inside;
+mod link;
+mod piece;
+mod transport;
 
+pub use decode::{Fragment, decode, decode_ip, ends};
 pub use flow_key::FlowKey;
 pub use ignored::{Exempt, Ignored, Malformed};
 pub use inside::Inside;
+pub use piece::{Piece, decode_datagram, piece};
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -87,6 +93,9 @@ pub mod flags {
     /// Never tracked by Linux: ICMPv6 neighbour discovery and multicast listener messages
     /// (types 130 to 136, 143, 151, 152).
     pub const NEVER_TRACKED: u8 = 1 << 6;
+
+    /// A piece of a fragmented datagram, the first included.
+    pub const FRAGMENT: u8 = 1 << 7;
 
     /// The bits that are part of the flow key.
     pub const KEY_MASK: u8 = IPV6 | LOCAL_ASKS;
@@ -258,7 +267,7 @@ impl Packet {
         let outer = address_bytes(outer_remote);
         let word = |i: usize| u32::from_be_bytes([outer[i], outer[i + 1], outer[i + 2], outer[i + 3]]);
         let mut error = quoted;
-        error.flags &= !(flags::OUT | flags::INVALID | flags::NEVER_TRACKED | flags::NO_PORTS);
+        error.flags &= flags::KEY_MASK;
         error.flags |= flags::ICMP_ERROR;
         if direction == Direction::Out {
             error.flags |= flags::OUT;

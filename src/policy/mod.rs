@@ -4,6 +4,21 @@
 //! ordered list of allows and denies of which the first match wins. Both are compiled to a
 //! [`RuleSet`]: per direction a list of [`Rule`]s in the order in which they are tried.
 
+mod cursor;
+mod error;
+mod files;
+mod linear;
+mod network_acls;
+mod security_groups;
+mod untracked;
+
+pub use error::PolicyError;
+pub use files::{LoadOptions, Loaded, Unresolved};
+pub use linear::Linear;
+pub use network_acls::load_network_acl;
+pub use security_groups::load_security_groups;
+pub use untracked::Untracked;
+
 use crate::packet::{Direction, Packet};
 use ipnet::IpNet;
 

@@ -1,0 +1,255 @@
+//! `ctbench compare` and `ctbench replay`
+
+use super::input::Input;
+use super::{InputArgs, Steering, WRONG_VERDICTS};
+use crate::engine::registry::{Kind, select};
+use crate::measure::{self, Clock, Host, Plan};
+use crate::report::{self, Report};
+use crate::trace::Capture;
+use crate::verify::Judge;
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  ctbench compare
+      the bundled scenario through the default engines, on one core and on all
+  ctbench compare traces/forgotten-ephemeral-ports
+      another scenario
+  ctbench compare my.pcap --inside 10.0.1.0/24 --security-groups sg.json --network-acls acl.json
+      your own capture and rules
+  ctbench compare --engine 'stateful-*' --cores 1 --time 30 --json result.json";
+
+pub(super) const REPLAY_EXAMPLES: &str = "\
+Examples:
+  ctbench replay --engine stateful-lockfree-linear --verdicts verdicts.csv
+  ctbench replay my.pcap --inside 10.0.1.5/32 --security-groups sg.json --engine reference --verdicts -";
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Engines to compare; repeat it, or use * and ? [default: all that the given rules can run]
+    #[arg(long, value_name = "NAME")]
+    engine: Vec<String>,
+    /// Engine that the others are compared with [default: stateless-linear, else null]
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<String>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// The engine
+    #[arg(long, value_name = "NAME")]
+    engine: String,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Numbers of cores [default: 1 and all]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
+    cores: Vec<u16>,
+    /// How packets reach cores
+    #[arg(long, value_enum, default_value = "symmetric")]
+    steering: Steering,
+    /// Time for all measurements, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
+    time: f64,
+    /// Write the result as JSON (`-` for stdout)
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write one CSV row an engine and number of cores (`-` for stdout)
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write one CSV row a packet with its verdict, of a single engine (`-` for stdout)
+    #[arg(long, value_name = "FILE")]
+    verdicts: Option<PathBuf>,
+    /// No progress bar, no table
+    #[arg(long)]
+    quiet: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
+        _ => Err("a number of seconds above 0, at most 86400".into()),
+    }
+}
+
+pub(super) fn compare(args: CompareArgs) -> anyhow::Result<ExitCode> {
+    let kinds = match args.engine.as_slice() {
+        [] => None,
+        patterns => Some(select(patterns).map_err(no_engine)?),
+    };
+    let baseline = match &args.baseline {
+        Some(name) => Some(one_engine(name)?),
+        None => None,
+    };
+    execute(&args.input, kinds, baseline, &args.run)
+}
+
+pub(super) fn replay(args: ReplayArgs) -> anyhow::Result<ExitCode> {
+    execute(&args.input, Some(vec![one_engine(&args.engine)?]), None, &args.run)
+}
+
+fn no_engine(pattern: String) -> anyhow::Error {
+    anyhow::anyhow!("no engine is called `{pattern}`; `ctbench engines` lists them")
+}
+
+fn one_engine(name: &str) -> anyhow::Result<Kind> {
+    match select(&[name.to_owned()]).map_err(no_engine)?.as_slice() {
+        [kind] => Ok(*kind),
+        several => bail!("`{name}` stands for {} engines; name one", several.len()),
+    }
+}
+
+fn execute(
+    input_args: &InputArgs,
+    kinds: Option<Vec<Kind>>,
+    baseline: Option<Kind>,
+    args: &RunArgs,
+) -> anyhow::Result<ExitCode> {
+    let Steering::Symmetric = args.steering;
+    if args.verdicts.is_some() {
+        let one = matches!(kinds.as_deref(), Some([_]));
+        ensure!(one, "--verdicts writes the verdicts of one engine: name it with --engine");
+    }
+    let clock = Clock::new();
+    let input = Input::load(input_args, &clock)?;
+    let kinds = runnable(&input, kinds, baseline)?;
+    let text_wanted = !args.quiet && ![&args.json, &args.csv, &args.verdicts].into_iter().any(is_stdout);
+    let mut out = std::io::stdout().lock();
+    if text_wanted {
+        write!(out, "{}", report::text::heading(&input.about()))?;
+        out.flush()?;
+    }
+    for warning in &input.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let cores = core_counts(&args.cores);
+    let judge = Judge::new(&input.workload);
+    let plan = Plan { kinds, cores, seconds: args.time };
+    let bar = progress_bar(args.quiet);
+    let started = std::time::SystemTime::now();
+    let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
+    let results = measure::run(&input.workload, &judge, input.expect.as_ref(), &plan, &clock, progress)
+        .context("starting one worker thread a core")?;
+    bar.finish_and_clear();
+
+    let mut about = input.about();
+    if args.json.is_some() {
+        about.trace_sha256 = Some(Capture::open(&input.trace_path)?.sha256());
+    }
+    let report = Report {
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        started,
+        host: Host::read(),
+        about,
+        clock_floor: clock.floor(),
+        differences: judge.differences(),
+        baseline,
+        results: &results,
+        workload: &input.workload,
+    };
+    if text_wanted {
+        write!(out, "{}", report::text::results(&report))?;
+    }
+    if let Some(path) = &args.json {
+        write_file(path, &mut out, &report::json::render(&report))?;
+    }
+    if let Some(path) = &args.csv {
+        write_file(path, &mut out, &report::csv::render(&report))?;
+    }
+    if let Some(path) = &args.verdicts {
+        let world = plan.kinds.first().and_then(|kind| input.workload.world(*kind));
+        let rules = world.map(|world| &world.rules);
+        let write =
+            |out: &mut dyn Write| report::verdicts::write(out, &input.workload.trace, &results.decisions, rules);
+        write_with(path, &mut out, write)?;
+    }
+    out.flush()?;
+    let wrong = results.runs.iter().any(|run| run.error.is_some());
+    Ok(if wrong { ExitCode::from(WRONG_VERDICTS) } else { ExitCode::SUCCESS })
+}
+
+/// The engines asked for, or all that the rules allow; the baseline with them.
+fn runnable(input: &Input, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> anyhow::Result<Vec<Kind>> {
+    let workload = &input.workload;
+    let mut kinds = match kinds {
+        Some(kinds) => kinds,
+        None => {
+            let all = crate::engine::registry::ENGINES.iter().map(|engine| engine.kind);
+            all.filter(|kind| workload.can_run(*kind)).collect()
+        }
+    };
+    kinds.extend(baseline.filter(|baseline| !kinds.contains(baseline)));
+    if let Some(kind) = kinds.iter().find(|kind| !workload.can_run(**kind)) {
+        let (what, option) = match kind.is_stateful() {
+            true => ("security groups", "--security-groups"),
+            false => ("a network ACL", "--network-acls"),
+        };
+        bail!("engine {} needs {what}, and none were given: add {option} FILE", kind.name());
+    }
+    Ok(kinds)
+}
+
+/// 1 and all, unless the user says otherwise. Ascending, each once.
+fn core_counts(asked: &[u16]) -> Vec<usize> {
+    let available = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let mut cores: Vec<usize> =
+        if asked.is_empty() { vec![1, available] } else { asked.iter().map(|n| usize::from(*n)).collect() };
+    cores.sort_unstable();
+    cores.dedup();
+    if let Some(most) = cores.last().filter(|most| **most > available) {
+        eprintln!("warning: {most} workers on {available} cores: they take turns, and no figure of theirs means much");
+    }
+    cores
+}
+
+/// On stderr, only on a terminal; moved between passes, never by a worker.
+fn progress_bar(quiet: bool) -> ProgressBar {
+    let hidden = quiet || !std::io::stderr().is_terminal();
+    let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(1000), target);
+    match ProgressStyle::with_template("measuring {wide_bar} {percent} %  {eta} left") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn is_stdout(path: &Option<PathBuf>) -> bool {
+    path.as_deref() == Some(Path::new("-"))
+}
+
+fn write_file(path: &Path, stdout: &mut dyn Write, text: &str) -> anyhow::Result<()> {
+    write_with(path, stdout, |out| out.write_all(text.as_bytes()))
+}
+
+/// Writes to a file, or to stdout for `-`. A full disk is an error that names the file.
+fn write_with(
+    path: &Path,
+    stdout: &mut dyn Write,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    if path == Path::new("-") {
+        return Ok(write(stdout)?);
+    }
+    let write_all = || -> std::io::Result<()> {
+        let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+        write(&mut file)?;
+        file.flush()
+    };
+    write_all().with_context(|| format!("writing {}", path.display()))
+}

@@ -1,0 +1,288 @@
+//! From arguments to a workload: scenario or capture, rules, trace.
+
+use super::{InputArgs, InvalidArg, ProfileArg};
+use crate::conntrack::{Config, Invalid, Profile};
+use crate::measure::Clock;
+use crate::packet::{FlowKey, Inside};
+use crate::policy::{self, LoadOptions, RuleSet, Unresolved};
+use crate::replay::{Workload, World};
+use crate::report::About;
+use crate::scenario::{Expect, Scenario, TableSettings};
+use crate::table::Geometry;
+use crate::table::lockfree::MAX_ENTRIES_PER_SHARD;
+use crate::trace::{Capture, Summary, Trace};
+use anyhow::{Context, bail, ensure};
+use ipnet::IpNet;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// Fewest entries of a table that is sized by its trace.
+const MIN_CAPACITY: u64 = 65_536;
+
+/// Key of the shard hash where the scenario names none.
+const DEFAULT_SCENARIO_KEY: u64 = 1;
+
+/// Where the input came from.
+pub(super) struct Input {
+    /// What the user reads as the name.
+    pub title: String,
+    /// The `scenario.toml`, if there is one.
+    pub scenario: Option<PathBuf>,
+    /// The capture.
+    pub trace_path: PathBuf,
+    /// What the scenario expects, unless an option changes verdicts.
+    pub expect: Option<Expect>,
+    /// Everything that engines need.
+    pub workload: Workload,
+    /// About the capture.
+    pub summary: Summary,
+    /// Flows in the trace.
+    pub flows: usize,
+    /// The protected addresses.
+    pub inside: Vec<IpNet>,
+    /// Things that the user should know.
+    pub warnings: Vec<String>,
+    /// ns a packet for reading and decoding.
+    pub stages: Stages,
+}
+
+/// Time of the stages before replay, in ns a packet of the trace.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(super) struct Stages {
+    /// Framing, from the page cache or the disk.
+    pub read: f64,
+    /// Bytes to records, all cores.
+    pub decode: f64,
+}
+
+/// What is known before the trace is read.
+struct Sources {
+    title: String,
+    scenario: Option<PathBuf>,
+    trace: PathBuf,
+    inside: Vec<IpNet>,
+    security_groups: Option<PathBuf>,
+    network_acls: Option<PathBuf>,
+    groups: Vec<String>,
+    acl: Option<String>,
+    config: Config,
+    table: TableSettings,
+    expect: Option<Expect>,
+}
+
+impl Input {
+    /// Reads all that the arguments name.
+    pub(super) fn load(args: &InputArgs, clock: &Clock) -> anyhow::Result<Input> {
+        let sources = sources(args)?;
+        let mut warnings = Vec::new();
+        let options = LoadOptions {
+            groups: sources.groups.clone(),
+            acl: sources.acl.clone(),
+            unresolved: if args.skip_unresolved { Unresolved::Warn } else { Unresolved::Error },
+        };
+        let mut rules = |path: &Option<PathBuf>, load: LoadRules| -> anyhow::Result<Option<RuleSet>> {
+            let Some(path) = path else { return Ok(None) };
+            let loaded = load(path, &options)?;
+            warnings.extend(loaded.warnings);
+            Ok(Some(loaded.rules))
+        };
+        let groups = rules(&sources.security_groups, policy::load_security_groups)?;
+        let acl = rules(&sources.network_acls, policy::load_network_acl)?;
+
+        let start = clock.raw();
+        let capture = Capture::open(&sources.trace)?;
+        let frames = capture.frames()?;
+        let framed = clock.raw();
+        let decoded = frames.decode(&Inside::new(&sources.inside));
+        let done = clock.raw();
+        let summary = frames.summary().clone();
+        let per_packet = |from, to| clock.ns(from, to) as f64 / (summary.packets.max(1)) as f64;
+        let stages = Stages { read: per_packet(start, framed), decode: per_packet(framed, done) };
+        let trace = Trace::sequence(&frames, decoded, sources.config.profile);
+        warnings.extend(summary.warnings());
+        let inside = sources.inside.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        if trace.packets.is_empty() && summary.packets > 0 {
+            warnings.push(format!(
+                "no packet of {} has exactly one end inside {inside}: nothing is evaluated; `ctbench info` guesses what to protect",
+                sources.trace.display(),
+            ));
+        }
+        let flows = trace.packets.iter().map(|p| p.flow_key()).collect::<HashSet<FlowKey>>().len();
+        let geometry = geometry(args, &sources.table, flows)?;
+        let workload = Workload::new(
+            trace,
+            groups,
+            acl,
+            sources.config,
+            geometry,
+            sources.table.key.unwrap_or(DEFAULT_SCENARIO_KEY),
+            args.seed.unwrap_or_else(random_seed),
+            usize::from(args.burst),
+        );
+        Ok(Input {
+            title: sources.title,
+            scenario: sources.scenario,
+            trace_path: sources.trace,
+            expect: sources.expect,
+            workload,
+            summary,
+            flows,
+            inside: sources.inside,
+            warnings,
+            stages,
+        })
+    }
+}
+
+type LoadRules = fn(&Path, &LoadOptions) -> Result<policy::Loaded, policy::PolicyError>;
+
+fn sources(args: &InputArgs) -> anyhow::Result<Sources> {
+    let bundled;
+    let input = match &args.input {
+        Some(input) => input,
+        None => {
+            bundled = bundled_scenario()?;
+            &bundled
+        }
+    };
+    let is_scenario = input.is_dir() || input.extension().is_some_and(|extension| extension == "toml");
+    let mut sources = if is_scenario { from_scenario(input)? } else { from_capture(args, input)? };
+    if is_scenario {
+        ensure!(args.inside.is_empty(), "--inside goes with a capture file; the scenario names its own `inside`");
+    }
+    // Options win over the scenario; then its expectations no longer hold.
+    let mut changed = false;
+    let mut replace = |slot: &mut Option<PathBuf>, option: &Option<PathBuf>| {
+        if option.is_some() {
+            slot.clone_from(option);
+            changed = true;
+        }
+    };
+    replace(&mut sources.security_groups, &args.security_groups);
+    replace(&mut sources.network_acls, &args.network_acls);
+    if !args.group.is_empty() {
+        sources.groups.clone_from(&args.group);
+        changed = true;
+    }
+    if args.acl.is_some() {
+        sources.acl.clone_from(&args.acl);
+        changed = true;
+    }
+    if let Some(profile) = args.profile {
+        let profile = match profile {
+            ProfileArg::Aws => Profile::Aws,
+            ProfileArg::Linux => Profile::Linux,
+        };
+        changed |= profile != sources.config.profile;
+        sources.config = if profile == sources.config.profile { sources.config } else { Config::new(profile) };
+    }
+    if let Some(invalid) = args.invalid {
+        let invalid = match invalid {
+            InvalidArg::Drop => Invalid::Drop,
+            InvalidArg::Rules => Invalid::Rules,
+        };
+        changed |= invalid != sources.config.invalid;
+        sources.config.invalid = invalid;
+    }
+    if changed || args.capacity.is_some() {
+        sources.expect = None;
+    }
+    Ok(sources)
+}
+
+fn from_scenario(input: &Path) -> anyhow::Result<Sources> {
+    let (scenario, path) = Scenario::read(input)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    Ok(Sources {
+        config: scenario.config(&path)?,
+        title: scenario.title,
+        trace: folder.join(&scenario.trace),
+        inside: scenario.inside,
+        security_groups: scenario.security_groups.map(|file| folder.join(file)),
+        network_acls: scenario.network_acls.map(|file| folder.join(file)),
+        groups: scenario.groups,
+        acl: scenario.acl,
+        table: scenario.table,
+        expect: scenario.expect,
+        scenario: Some(path.clone()),
+    })
+}
+
+fn from_capture(args: &InputArgs, input: &Path) -> anyhow::Result<Sources> {
+    // A path that does not exist is the mistake to name first.
+    std::fs::metadata(input).with_context(|| format!("cannot open {}", input.display()))?;
+    if args.inside.is_empty() {
+        bail!(
+            "a capture needs --inside: which addresses are protected? `ctbench info {}` gives a guess",
+            input.display()
+        );
+    }
+    if args.security_groups.is_none() && args.network_acls.is_none() {
+        bail!("a capture needs rules: --security-groups FILE, --network-acls FILE or both");
+    }
+    Ok(Sources {
+        title: input.file_name().unwrap_or(input.as_os_str()).to_string_lossy().into_owned(),
+        scenario: None,
+        trace: input.to_owned(),
+        inside: args.inside.clone(),
+        security_groups: None,
+        network_acls: None,
+        groups: Vec::new(),
+        acl: None,
+        config: Config::new(Profile::Linux),
+        table: TableSettings::default(),
+        expect: None,
+    })
+}
+
+/// `traces/web`, here or where the program was built.
+fn bundled_scenario() -> anyhow::Result<PathBuf> {
+    let name = Path::new("traces/web");
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    [name.to_owned(), built].into_iter().find(|folder| folder.join("scenario.toml").exists()).context(
+        "the bundled scenario traces/web is neither in this folder nor where ctbench was built: \
+         run in a checkout of the project, or name a scenario or a capture",
+    )
+}
+
+fn geometry(args: &InputArgs, settings: &TableSettings, flows: usize) -> anyhow::Result<Geometry> {
+    let shards = settings.shards.unwrap_or(Geometry::DEFAULT_SHARDS);
+    let by_trace = (2 * flows as u64).next_power_of_two().max(MIN_CAPACITY);
+    let capacity = args.capacity.or(settings.capacity).unwrap_or(by_trace);
+    let geometry = Geometry::with_capacity(capacity, shards);
+    let most = u64::from(MAX_ENTRIES_PER_SHARD) * u64::from(shards);
+    ensure!(
+        geometry.entries_per_shard <= MAX_ENTRIES_PER_SHARD,
+        "a table of {capacity} entries is too large for {shards} shards: at most {most}"
+    );
+    Ok(geometry)
+}
+
+/// Not for secrets: a hash key that differs between runs. Recorded in the result.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+impl Input {
+    /// What reports say of the input.
+    pub(super) fn about(&self) -> About {
+        let w = &self.workload;
+        let count = |world: &Option<World>| world.as_ref().map(|world| world.rules.len());
+        About {
+            title: self.title.clone(),
+            trace: self.trace_path.display().to_string(),
+            trace_sha256: None,
+            packets: self.summary.packets,
+            evaluated: w.trace.packets.len(),
+            flows: self.flows,
+            duration_s: self.summary.duration_s(),
+            wire_bytes: self.summary.wire_bytes,
+            inside: self.inside.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            rules: [count(&w.groups), count(&w.acl)],
+            read_ns: self.stages.read,
+            decode_ns: self.stages.decode,
+            warnings: self.warnings.clone(),
+        }
+    }
+}

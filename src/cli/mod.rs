@@ -1,0 +1,119 @@
+//! The command line: argument types here, one file a verb.
+
+mod compare;
+mod engines;
+mod info;
+mod input;
+mod verify;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Exit code: something failed.
+pub const FAILURE: u8 = 1;
+/// Exit code: wrong verdicts.
+pub const WRONG_VERDICTS: u8 = 3;
+
+/// Replays recorded packets through stateful and stateless packet filters, checks every verdict,
+/// and measures what remembering connections costs or saves.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Compare engines on one trace: throughput, latency, verdicts
+    #[command(after_help = compare::EXAMPLES)]
+    Compare(compare::CompareArgs),
+    /// Replay a trace through one engine
+    #[command(after_help = compare::REPLAY_EXAMPLES)]
+    Replay(compare::ReplayArgs),
+    /// Check every engine's verdicts against the reference, untimed
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::VerifyArgs),
+    /// Describe a capture
+    #[command(after_help = info::EXAMPLES)]
+    Info(info::InfoArgs),
+    /// List the engines
+    Engines,
+}
+
+/// A trace and its rules.
+#[derive(Debug, Args)]
+pub struct InputArgs {
+    /// A scenario folder, a scenario.toml, or a capture file (pcap, pcapng) [default: the bundled
+    /// scenario traces/web]
+    input: Option<PathBuf>,
+    /// Protected addresses, as CIDR blocks: they give each packet its direction
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    inside: Vec<IpNet>,
+    /// What `aws ec2 describe-security-groups` printed: the stateful rules
+    #[arg(long, value_name = "FILE")]
+    security_groups: Option<PathBuf>,
+    /// What `aws ec2 describe-network-acls` printed: the stateless rules
+    #[arg(long, value_name = "FILE")]
+    network_acls: Option<PathBuf>,
+    /// Use only these security groups of the file, by id or name
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    group: Vec<String>,
+    /// Use this network ACL of the file, by id
+    #[arg(long, value_name = "ACL")]
+    acl: Option<String>,
+    /// Skip rules that refer to other groups or prefix lists, with a warning, instead of stopping
+    #[arg(long)]
+    skip_unresolved: bool,
+    /// Whose connection tracking is followed [default: the scenario's, else linux]
+    #[arg(long, value_enum)]
+    profile: Option<ProfileArg>,
+    /// What happens to packets that belong to no connection [default: drop]
+    #[arg(long, value_enum)]
+    invalid: Option<InvalidArg>,
+    /// Entries in the flow tables [default: twice the trace's flows, at least 65,536]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
+    capacity: Option<u64>,
+    /// Seed of the flow tables' hash, for a run that repeats an earlier one exactly [default: random]
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+    /// Packets handed to an engine at once
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=64))]
+    burst: u16,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProfileArg {
+    /// AWS security groups as documented, Linux where AWS is silent
+    Aws,
+    /// nf_conntrack with its defaults
+    Linux,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum InvalidArg {
+    /// Drop them
+    Drop,
+    /// Let the rules decide
+    Rules,
+}
+
+/// How packets reach cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Steering {
+    /// Both directions of a flow on one core, as symmetric RSS does
+    Symmetric,
+}
+
+/// Parses the arguments and runs the verb.
+pub fn run() -> anyhow::Result<ExitCode> {
+    match Cli::parse().verb {
+        Verb::Compare(args) => compare::compare(args),
+        Verb::Replay(args) => compare::replay(args),
+        Verb::Verify(args) => verify::verify(args),
+        Verb::Info(args) => info::info(args),
+        Verb::Engines => engines::engines(),
+    }
+}

@@ -1,0 +1,88 @@
+//! `ctbench verify`
+
+use super::input::Input;
+use super::{FAILURE, InputArgs, WRONG_VERDICTS};
+use crate::engine::registry::ENGINES;
+use crate::measure::{Clock, check};
+use crate::replay::Pool;
+use crate::scenario::{Expect, bless};
+use crate::verify::{Judge, Tally};
+use anyhow::{Context, bail};
+use clap::Args;
+use std::io::Write;
+use std::process::ExitCode;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  ctbench verify
+  ctbench verify traces/web --bless
+  ctbench verify my.pcap --inside 10.0.1.0/24 --security-groups sg.json";
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Write what the reference says into the scenario's [expect]
+    #[arg(long)]
+    bless: bool,
+}
+
+/// Numbers of cores on which verdicts must be the same.
+const CORES: [usize; 3] = [1, 2, 3];
+
+pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
+    let clock = Clock::new();
+    let mut input = Input::load(&args.input, &clock)?;
+    for warning in &input.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let workload = &input.workload;
+    let judge = Judge::new(workload);
+    let mut out = std::io::stdout().lock();
+    if args.bless {
+        let Some(scenario) = &input.scenario else { bail!("--bless needs a scenario to write to") };
+        let counts = |decisions: &Option<Vec<_>>| {
+            decisions.as_ref().map(|decisions| Tally::of(&workload.trace, decisions).counts())
+        };
+        let expect = Expect {
+            packets: input.summary.packets,
+            stateful: counts(&judge.stateful),
+            stateless: counts(&judge.stateless),
+        };
+        bless(scenario, &expect)?;
+        writeln!(out, "{}: [expect] written", scenario.display())?;
+        input.expect = Some(expect);
+    }
+    if let Some(expect) = &input.expect
+        && expect.packets != input.summary.packets
+    {
+        writeln!(out, "the trace has {} packets, the scenario expects {}", input.summary.packets, expect.packets)?;
+        return Ok(ExitCode::from(FAILURE));
+    }
+    let mut wrong = 0;
+    let width = ENGINES.iter().map(|engine| engine.name.len()).max().unwrap_or(0);
+    for engine in ENGINES.iter().filter(|engine| workload.can_run(engine.kind)) {
+        for cores in CORES {
+            if engine.kind.is_single_core() && cores > 1 {
+                continue;
+            }
+            let pool = Pool::new(cores).context("starting workers")?;
+            let steered = workload.steered(engine.kind, cores);
+            let Some(mut variant) = workload.variant(engine.kind, &steered, &pool, &clock, workload.burst) else {
+                continue;
+            };
+            let expect = input.expect.as_ref();
+            let (tally, _, error) = check(&workload.trace, &judge, expect, engine.kind, variant.as_mut());
+            let plural = if cores == 1 { " " } else { "s" };
+            let result = error.as_deref().unwrap_or("ok");
+            writeln!(
+                out,
+                "{:width$}  {cores} core{plural}  accept {:>9}  drop {:>9}  ignored {:>7}  digest {:016x}  {result}",
+                engine.name, tally.accept, tally.drop, tally.ignored, tally.digest
+            )?;
+            wrong += usize::from(error.is_some());
+        }
+    }
+    Ok(if wrong > 0 { ExitCode::from(WRONG_VERDICTS) } else { ExitCode::SUCCESS })
+}

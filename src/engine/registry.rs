@@ -1,0 +1,114 @@
+//! The variants that users compare, by name: `<tracking>-<table>-<rules>`.
+
+/// What an engine is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Accepts everything.
+    Null,
+    /// The judge.
+    Reference,
+    /// Network ACL, linear rules.
+    StatelessLinear,
+    /// Security groups, hashbrown a core, linear rules.
+    StatefulPerCoreLinear,
+    /// Security groups, the shared lock-free table, linear rules.
+    StatefulLockFreeLinear,
+}
+
+/// One line of `ctbench engines`.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineInfo {
+    /// What it is made of.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'static str,
+    /// What it is, in a sentence.
+    pub about: &'static str,
+}
+
+/// All engines, in the order in which they are shown.
+pub const ENGINES: &[EngineInfo] = &[
+    EngineInfo {
+        kind: Kind::Null,
+        name: "null",
+        about: "accepts every packet without looking at rules: the floor of the harness itself",
+    },
+    EngineInfo {
+        kind: Kind::Reference,
+        name: "reference",
+        about: "stateful, written for plainness: one thread, standard map; its verdicts judge the others",
+    },
+    EngineInfo {
+        kind: Kind::StatelessLinear,
+        name: "stateless-linear",
+        about: "network ACL on every packet, rules tried one by one",
+    },
+    EngineInfo {
+        kind: Kind::StatefulPerCoreLinear,
+        name: "stateful-percore-linear",
+        about: "security groups over a hashbrown table a core, nothing shared; rules tried one by one",
+    },
+    EngineInfo {
+        kind: Kind::StatefulLockFreeLinear,
+        name: "stateful-lockfree-linear",
+        about: "security groups over the sharded lock-free table that all cores share; rules tried one by one",
+    },
+];
+
+impl Kind {
+    /// True if the engine follows security groups and remembers connections.
+    pub fn is_stateful(self) -> bool {
+        matches!(self, Kind::Reference | Kind::StatefulPerCoreLinear | Kind::StatefulLockFreeLinear)
+    }
+
+    /// True if it runs on one core only.
+    pub fn is_single_core(self) -> bool {
+        self == Kind::Reference
+    }
+
+    /// The engine's name.
+    pub fn name(self) -> &'static str {
+        ENGINES.iter().find(|engine| engine.kind == self).map_or("", |engine| engine.name)
+    }
+}
+
+/// The engines whose names match one of the patterns (`*` and `?` as in a shell), in the order of
+/// [`ENGINES`]. A pattern that matches nothing is the error.
+pub fn select(patterns: &[String]) -> Result<Vec<Kind>, String> {
+    if let Some(pattern) = patterns.iter().find(|p| !ENGINES.iter().any(|e| glob(p.as_bytes(), e.name.as_bytes()))) {
+        return Err(pattern.clone());
+    }
+    let wanted = |name: &str| patterns.iter().any(|p| glob(p.as_bytes(), name.as_bytes()));
+    Ok(ENGINES.iter().filter(|engine| wanted(engine.name)).map(|engine| engine.kind).collect())
+}
+
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => glob(rest, name) || (!name.is_empty() && glob(pattern, &name[1..])),
+        (Some((b'?', rest)), Some((_, name))) => glob(rest, name),
+        (Some((a, rest)), Some((b, name))) => a == b && glob(rest, name),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(patterns: &[&str]) -> Result<Vec<&'static str>, String> {
+        let patterns: Vec<String> = patterns.iter().map(|p| p.to_string()).collect();
+        Ok(select(&patterns)?.into_iter().map(Kind::name).collect())
+    }
+
+    #[test]
+    fn globs_select_in_registry_order() {
+        assert_eq!(
+            names(&["stateful-*", "null"]).unwrap(),
+            ["null", "stateful-percore-linear", "stateful-lockfree-linear"]
+        );
+        assert_eq!(names(&["*lockfree*"]).unwrap(), ["stateful-lockfree-linear"]);
+        assert_eq!(names(&["state????-linear"]), Err("state????-linear".into()));
+        assert_eq!(names(&["state?ess-linear", "null*"]).unwrap_err(), "state?ess-linear");
+    }
+}

@@ -1,0 +1,183 @@
+//! Stateful filtering: what belongs to a known connection passes, the rest is for the rules.
+//!
+//! A packet takes one of these ways, most travelled first:
+//! 1. **Hit**: its flow has an entry. The tracker moves the entry's state; once the other side has
+//!    answered, the packet passes without a look at the rules.
+//! 2. **New**: no entry, or one that is still unanswered. The rules decide, and if they accept a
+//!    packet without entry, it gets one.
+//! 3. **Untracked**: exempt by the profile. Rules alone decide.
+//! 4. **INVALID**: no entry is made or refreshed.
+//!
+//! As in Linux, tracking comes before the rules: a packet of a known connection has moved its state
+//! even if the rules then drop it.
+
+use super::{Decision, Engine, MAX_BURST, Reason, Stamp, State, Verdict};
+use crate::conntrack::{Connection, Invalid, Tracker, Transition};
+use crate::packet::{FlowKey, Packet, flags};
+use crate::policy::{Evaluate, Untracked};
+use crate::table::{FlowHash, FlowTable, Insert, Place, TableCounters};
+
+/// A security group with its connection tracking.
+pub struct Stateful<'a, R, T> {
+    rules: &'a R,
+    /// Flows that the profile does not track.
+    untracked: Option<&'a Untracked>,
+    invalid: Invalid,
+    tracker: &'a Tracker,
+    hash: FlowHash,
+    table: T,
+    burst: Burst,
+}
+
+/// What is computed of a burst's packets before the first is decided.
+pub struct Burst {
+    keys: [FlowKey; MAX_BURST],
+    places: [Place; MAX_BURST],
+    tracked: [bool; MAX_BURST],
+}
+
+impl Default for Burst {
+    fn default() -> Self {
+        Burst {
+            keys: [FlowKey::default(); MAX_BURST],
+            places: [Place::default(); MAX_BURST],
+            tracked: [false; MAX_BURST],
+        }
+    }
+}
+
+impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
+    /// `hash` places flows inside their shards.
+    pub fn new(
+        rules: &'a R,
+        untracked: Option<&'a Untracked>,
+        invalid: Invalid,
+        tracker: &'a Tracker,
+        hash: FlowHash,
+        table: T,
+    ) -> Self {
+        Stateful { rules, untracked, invalid, tracker, hash, table, burst: Burst::default() }
+    }
+
+    #[inline(always)]
+    fn is_tracked(&self, packet: &Packet) -> bool {
+        !packet.has(flags::NEVER_TRACKED) && !self.untracked.is_some_and(|u| u.is_untracked(packet))
+    }
+
+    /// The decision for a packet of a tracked flow.
+    #[inline(always)]
+    fn decide(&mut self, packet: &Packet, place: Place, key: &FlowKey) -> Decision {
+        let detail = self.tracker.uses_detail(packet.protocol);
+        // Another round only if another core changed the same flow in between, or if the packet
+        // ended an old connection and opens a new one.
+        loop {
+            let found = self.table.find(place, key);
+            let Some((slot, old)) = found.and_then(|slot| Some((slot, self.table.load(slot, detail)?))) else {
+                match self.open(packet, place, key, detail) {
+                    Some(decision) => return decision,
+                    None => continue,
+                }
+            };
+            if packet.time_ns >= old.expires_ns {
+                self.table.expire(place, slot, &old);
+                continue;
+            }
+            let mut new = old;
+            let (done, state) = match self.tracker.advance(&mut new, packet) {
+                Transition::Store(state) => (new == old || self.table.store(slot, &old, &new, detail), state),
+                Transition::Remove(state) => (self.table.remove(place, slot, &old), state),
+                Transition::Reopen => {
+                    self.table.remove(place, slot, &old);
+                    continue;
+                }
+            };
+            if done {
+                return self.verdict(packet, state);
+            }
+        }
+    }
+
+    /// No connection: opens one if the tracker and the rules agree. `None`: another core did.
+    #[inline]
+    fn open(&mut self, packet: &Packet, place: Place, key: &FlowKey, detail: bool) -> Option<Decision> {
+        let Some(connection) = self.tracker.open(packet) else {
+            return Some(self.verdict(packet, State::Invalid));
+        };
+        let decision = self.verdict(packet, State::New);
+        if decision.verdict() == Verdict::Drop {
+            return Some(decision);
+        }
+        self.insert(packet, place, key, &connection, detail, decision)
+    }
+
+    #[inline]
+    fn insert(
+        &mut self,
+        packet: &Packet,
+        place: Place,
+        key: &FlowKey,
+        connection: &Connection,
+        detail: bool,
+        decision: Decision,
+    ) -> Option<Decision> {
+        match self.table.insert(place, key, connection, detail, packet.time_ns) {
+            Insert::Done => Some(decision),
+            Insert::Exists => None,
+            Insert::Full => Some(Decision::new(Verdict::Drop, State::New, Reason::TableFull)),
+        }
+    }
+
+    /// What a packet with this label gets.
+    #[inline(always)]
+    fn verdict(&self, packet: &Packet, state: State) -> Decision {
+        match state {
+            State::Established | State::Related => Decision::new(Verdict::Accept, state, Reason::Tracked),
+            State::Invalid if self.invalid == Invalid::Drop => {
+                Decision::new(Verdict::Drop, State::Invalid, Reason::Invalid)
+            }
+            _ => match self.rules.first_match(packet) {
+                Some(found) if found.allow => Decision::by_rule(Verdict::Accept, state, found.rule),
+                Some(found) => Decision::by_rule(Verdict::Drop, state, found.rule),
+                None => Decision::new(Verdict::Drop, state, Reason::NoRule),
+            },
+        }
+    }
+}
+
+impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
+    #[inline]
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], shards: &[u16], decisions: &mut [Decision], stamp: &mut S) {
+        // Three steps, so that the memory accesses of the whole burst overlap: first the buckets,
+        // then the entries, then the decisions.
+        let count = packets.len().min(shards.len()).min(decisions.len()).min(MAX_BURST);
+        for i in 0..count {
+            let tracked = self.is_tracked(&packets[i]);
+            self.burst.tracked[i] = tracked;
+            if tracked {
+                let key = packets[i].flow_key();
+                let place = Place { shard: u32::from(shards[i]), hash: self.hash.hash(&key) };
+                self.table.prefetch(place);
+                self.burst.keys[i] = key;
+                self.burst.places[i] = place;
+            }
+        }
+        for i in 0..count {
+            if self.burst.tracked[i] {
+                self.table.prefetch_entry(self.burst.places[i]);
+            }
+        }
+        for i in 0..count {
+            decisions[i] = if self.burst.tracked[i] {
+                let (place, key) = (self.burst.places[i], self.burst.keys[i]);
+                self.decide(&packets[i], place, &key)
+            } else {
+                self.verdict(&packets[i], State::Untracked)
+            };
+            stamp.verdict_known();
+        }
+    }
+
+    fn counters(&self) -> Option<TableCounters> {
+        Some(*self.table.counters())
+    }
+}

@@ -1,0 +1,38 @@
+//! Stateless filtering: every packet, in both directions, needs a rule.
+
+use super::{Decision, Engine, Reason, Stamp, State, Verdict};
+use crate::packet::Packet;
+use crate::policy::Evaluate;
+
+/// A network ACL.
+pub struct Stateless<'a, R> {
+    rules: &'a R,
+}
+
+impl<'a, R: Evaluate> Stateless<'a, R> {
+    /// Filters by these rules.
+    pub fn new(rules: &'a R) -> Self {
+        Stateless { rules }
+    }
+
+    #[inline(always)]
+    fn decide(&self, packet: &Packet) -> Decision {
+        match self.rules.first_match(packet) {
+            Some(found) => {
+                let verdict = if found.allow { Verdict::Accept } else { Verdict::Drop };
+                Decision::by_rule(verdict, State::None, found.rule)
+            }
+            None => Decision::new(Verdict::Drop, State::None, Reason::NoRule),
+        }
+    }
+}
+
+impl<R: Evaluate> Engine for Stateless<'_, R> {
+    #[inline]
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], _: &[u16], decisions: &mut [Decision], stamp: &mut S) {
+        for (packet, decision) in packets.iter().zip(decisions) {
+            *decision = self.decide(packet);
+            stamp.verdict_known();
+        }
+    }
+}

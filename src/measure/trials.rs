@@ -1,0 +1,206 @@
+//! Interleaved trials: every variant in every block, in an order that is drawn anew each time.
+//!
+//! What slows the machine for a while then slows all variants alike, and samples of one block can be
+//! compared in pairs.
+
+use super::statistics::Random;
+use super::{Clock, Latencies};
+use crate::engine::Decision;
+use crate::replay::Pass;
+use crate::table::TableCounters;
+
+/// Something that can be replayed again and again.
+pub trait Variant {
+    /// One pass; `stamped` for latency.
+    fn pass(&mut self, stamped: bool, buffers: Vec<Vec<Decision>>) -> Pass;
+
+    /// The digest of a pass's decisions.
+    fn digest(&self, lanes: &[Vec<Decision>]) -> u64;
+
+    /// A pass's decisions in trace order.
+    fn gather(&self, lanes: &[Vec<Decision>]) -> Vec<Decision>;
+
+    /// Packets a pass.
+    fn packets(&self) -> usize;
+
+    /// Bytes of table memory.
+    fn table_bytes(&self) -> u64;
+}
+
+/// How long and how often.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Wall-clock time for all of it, in ns. At least three blocks are run whatever they take.
+    pub total_ns: u64,
+    /// A throughput sample of one variant covers at least so much timed replay, in ns.
+    pub sample_ns: u64,
+    /// Latency values wanted from each variant.
+    pub latency_samples: u64,
+    /// Seed of the order.
+    pub seed: u64,
+}
+
+/// What was measured of one variant.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// Packets per second, one value a block.
+    pub pps: Vec<f64>,
+    /// Passes that went into them.
+    pub passes: u64,
+    /// Latency of every packet in the stamped passes.
+    pub latencies: Latencies,
+    /// Time of the stamped passes in ns, and packets in them: what stamping costs.
+    pub stamped_ns: u64,
+    /// Packets in the stamped passes.
+    pub stamped_packets: u64,
+    /// Table counters of the last pass.
+    pub counters: Option<TableCounters>,
+    /// Digests that differed from the variant's first pass.
+    pub wrong_digests: u64,
+}
+
+/// The trials of a run.
+pub struct Trials<'a> {
+    clock: &'a Clock,
+    budget: Budget,
+    started: u64,
+}
+
+/// Fewest blocks that give an interval at all.
+const MIN_BLOCKS: usize = 5;
+
+impl<'a> Trials<'a> {
+    /// The budget runs from now.
+    pub fn new(clock: &'a Clock, budget: Budget) -> Self {
+        Trials { clock, budget, started: clock.raw() }
+    }
+
+    fn spent_ns(&self) -> u64 {
+        self.clock.ns(self.started, self.clock.raw())
+    }
+
+    /// Runs throughput blocks for three quarters of the budget, latency blocks for the rest.
+    /// `expected[i]` is the digest that every pass of variant `i` must have. `progress` is told the
+    /// share of the budget that is spent, between samples.
+    pub fn run(
+        &self,
+        variants: &mut [Box<dyn Variant + '_>],
+        expected: &[u64],
+        mut progress: impl FnMut(f64),
+    ) -> Vec<Measured> {
+        let mut measured = vec![Measured::default(); variants.len()];
+        let mut random = Random::new(self.budget.seed);
+        let mut order: Vec<usize> = (0..variants.len()).collect();
+        let mut buffers: Vec<Vec<Vec<Decision>>> = vec![Vec::new(); variants.len()];
+        let total = self.budget.total_ns.max(1);
+        let throughput_until = total / 4 * 3;
+
+        let mut blocks = 0;
+        while blocks < MIN_BLOCKS || self.spent_ns() < throughput_until {
+            random.shuffle(&mut order);
+            for &i in &order {
+                let sample =
+                    self.throughput_sample(variants[i].as_mut(), &mut buffers[i], expected[i], &mut measured[i]);
+                measured[i].pps.push(sample);
+                progress((self.spent_ns() as f64 / total as f64).min(1.0));
+            }
+            blocks += 1;
+        }
+        self.latency_blocks(variants, expected, &mut measured, &mut random, &mut buffers, progress);
+        measured
+    }
+
+    /// Latency blocks only.
+    pub fn latencies(
+        &self,
+        variants: &mut [Box<dyn Variant + '_>],
+        expected: &[u64],
+        progress: impl FnMut(f64),
+    ) -> Vec<Measured> {
+        let mut measured = vec![Measured::default(); variants.len()];
+        let mut buffers = vec![Vec::new(); variants.len()];
+        let mut random = Random::new(self.budget.seed);
+        self.latency_blocks(variants, expected, &mut measured, &mut random, &mut buffers, progress);
+        measured
+    }
+
+    /// At least one pass of each variant; more until there are enough samples, or the time is up.
+    fn latency_blocks(
+        &self,
+        variants: &mut [Box<dyn Variant + '_>],
+        expected: &[u64],
+        measured: &mut [Measured],
+        random: &mut Random,
+        buffers: &mut [Vec<Vec<Decision>>],
+        mut progress: impl FnMut(f64),
+    ) {
+        let total = self.budget.total_ns.max(1);
+        let mut order: Vec<usize> = (0..variants.len()).collect();
+        loop {
+            random.shuffle(&mut order);
+            let mut wanting = false;
+            for &i in &order {
+                if measured[i].latencies.histogram().len() >= self.budget.latency_samples {
+                    continue;
+                }
+                wanting = true;
+                self.latency_pass(variants[i].as_mut(), &mut buffers[i], expected[i], &mut measured[i]);
+                progress((self.spent_ns() as f64 / total as f64).min(1.0));
+            }
+            if !wanting || self.spent_ns() >= total {
+                return;
+            }
+        }
+    }
+
+    /// Passes until the sample is long enough. Packets per second.
+    fn throughput_sample(
+        &self,
+        variant: &mut dyn Variant,
+        buffers: &mut Vec<Vec<Decision>>,
+        expected: u64,
+        measured: &mut Measured,
+    ) -> f64 {
+        let (mut ns, mut packets) = (0, 0);
+        while ns < self.budget.sample_ns {
+            let pass = variant.pass(false, std::mem::take(buffers));
+            ns += pass.elapsed_ns.max(1);
+            packets += variant.packets();
+            measured.passes += 1;
+            self.check(variant, pass, buffers, expected, measured);
+        }
+        packets as f64 / (ns as f64 / 1e9)
+    }
+
+    fn latency_pass(
+        &self,
+        variant: &mut dyn Variant,
+        buffers: &mut Vec<Vec<Decision>>,
+        expected: u64,
+        measured: &mut Measured,
+    ) {
+        let mut pass = variant.pass(true, std::mem::take(buffers));
+        measured.stamped_ns += pass.elapsed_ns;
+        measured.stamped_packets += variant.packets() as u64;
+        if let Some(latencies) = pass.latencies.take() {
+            measured.latencies.merge(&latencies);
+        }
+        self.check(variant, pass, buffers, expected, measured);
+    }
+
+    /// Every pass is checked, outside its timed region.
+    fn check(
+        &self,
+        variant: &mut dyn Variant,
+        pass: Pass,
+        buffers: &mut Vec<Vec<Decision>>,
+        expected: u64,
+        measured: &mut Measured,
+    ) {
+        if variant.digest(&pass.decisions) != expected {
+            measured.wrong_digests += 1;
+        }
+        measured.counters = pass.counters;
+        *buffers = pass.decisions;
+    }
+}

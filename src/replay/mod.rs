@@ -1,0 +1,14 @@
+//! Replay: packets to cores, cores through the burst loop.
+//!
+//! [`steer()`] hands every packet to a core before the clock starts, as a network card would.
+//! [`pass()`] is THE loop: it replays a steered trace once, through one engine a core.
+
+mod pass;
+mod pool;
+mod steer;
+mod variants;
+
+pub use pass::{Job, Pass, Setup, pass};
+pub use pool::Pool;
+pub use steer::{Lane, Steered, Stream, steer};
+pub use variants::{Workload, World};

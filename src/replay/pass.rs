@@ -1,0 +1,151 @@
+//! THE loop.
+
+use super::{Pool, Steered};
+use crate::engine::{Decision, Engine, NoStamps, Stamp};
+use crate::measure::{Clock, Latencies, PacketStamps};
+use crate::table::TableCounters;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Makes the engines of a pass. The tables behind them live on between passes.
+pub trait Setup {
+    /// One core's engine.
+    type Engine<'a>: Engine + Send
+    where
+        Self: 'a;
+
+    /// One engine a core, with empty tables. Not timed.
+    fn engines(&mut self) -> Vec<Self::Engine<'_>>;
+
+    /// Bytes of table memory.
+    fn table_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// What is replayed, and how.
+pub struct Job<'a> {
+    /// The trace. As many lanes as the pool has threads.
+    pub steered: &'a Steered,
+    /// One thread a lane.
+    pub pool: &'a Pool,
+    /// Packets handed to the engine at once.
+    pub burst: usize,
+    /// The clock.
+    pub clock: &'a Clock,
+}
+
+/// What one pass came to.
+pub struct Pass {
+    /// From the moment at which the first core starts until the last has finished, in ns.
+    pub elapsed_ns: u64,
+    /// Every lane's decisions, in lane order.
+    pub decisions: Vec<Vec<Decision>>,
+    /// The tables' counters, summed over cores.
+    pub counters: Option<TableCounters>,
+    /// Latency of every packet, if asked for.
+    pub latencies: Option<Latencies>,
+}
+
+/// What a worker brings back.
+struct Finished {
+    start: u64,
+    end: u64,
+    decisions: Vec<Decision>,
+    counters: Option<TableCounters>,
+    latencies: Option<Latencies>,
+}
+
+/// Replays the trace once. Throughput passes carry no stamps; latency passes stamp every packet.
+///
+/// `buffers` are decision buffers of an earlier pass, to be filled anew.
+pub fn pass<S: Setup>(job: &Job, setup: &mut S, stamped: bool, mut buffers: Vec<Vec<Decision>>) -> Pass {
+    let lanes = &job.steered.lanes;
+    buffers.resize_with(lanes.len(), Vec::new);
+    for (buffer, lane) in buffers.iter_mut().zip(lanes) {
+        buffer.resize(lane.packets.len(), Decision::default());
+    }
+    let inputs: Vec<_> = setup.engines().into_iter().zip(buffers).map(|input| Mutex::new(Some(input))).collect();
+    let waiting = AtomicUsize::new(lanes.len());
+    let finished = job.pool.run(|core| {
+        let input = inputs[core].lock().ok().and_then(|mut input| input.take());
+        let lane = &lanes[core];
+        input.map(|(mut engine, mut decisions)| {
+            let mut latencies = stamped.then(Latencies::new);
+            start_together(&waiting);
+            let start = job.clock.raw();
+            match &mut latencies {
+                None => replay_lane(&mut engine, lane, &mut decisions, job.burst),
+                Some(latencies) => replay_lane_stamped(&mut engine, lane, &mut decisions, job, latencies),
+            }
+            let end = job.clock.raw();
+            Finished { start, end, decisions, counters: engine.counters(), latencies }
+        })
+    });
+    let finished: Vec<Finished> = finished.into_iter().flatten().collect();
+    drop(inputs);
+    let start = finished.iter().map(|f| f.start).min().unwrap_or(0);
+    let end = finished.iter().map(|f| f.end).max().unwrap_or(0);
+    let mut pass =
+        Pass { elapsed_ns: job.clock.ns(start, end), decisions: Vec::new(), counters: None, latencies: None };
+    for worker in finished {
+        pass.decisions.push(worker.decisions);
+        if let Some(counters) = worker.counters {
+            pass.counters.get_or_insert_default().merge(&counters);
+        }
+        if let Some(latencies) = worker.latencies {
+            pass.latencies.get_or_insert_with(Latencies::new).merge(&latencies);
+        }
+    }
+    pass
+}
+
+/// No core starts before all are ready. Spins, since waking a sleeper takes longer than a pass of a
+/// small trace; yields in between for the case of more workers than cores.
+fn start_together(waiting: &AtomicUsize) {
+    waiting.fetch_sub(1, Ordering::AcqRel);
+    let mut spins = 0u32;
+    while waiting.load(Ordering::Acquire) != 0 {
+        std::hint::spin_loop();
+        spins += 1;
+        if spins.is_multiple_of(4096) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The throughput loop: bursts to the engine, decisions to memory, nothing else.
+fn replay_lane<E: Engine>(engine: &mut E, lane: &super::Lane, decisions: &mut [Decision], burst: usize) {
+    let packets = lane.packets.chunks(burst);
+    let shards = lane.shards.chunks(burst);
+    for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
+        engine.burst(packets, shards, decisions, &mut NoStamps);
+    }
+}
+
+/// The latency loop: the same, with a stamp when a burst is handed over and one for each verdict.
+/// Histograms are filled between bursts.
+fn replay_lane_stamped<E: Engine>(
+    engine: &mut E,
+    lane: &super::Lane,
+    decisions: &mut [Decision],
+    job: &Job,
+    latencies: &mut Latencies,
+) {
+    let burst = job.burst;
+    let packets = lane.packets.chunks(burst);
+    let shards = lane.shards.chunks(burst);
+    let mut stamps = PacketStamps::new(job.clock);
+    for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
+        stamps.hand_over();
+        engine.burst(packets, shards, decisions, &mut stamps);
+        stamps.record(latencies);
+    }
+}
+
+impl Stamp for PacketStamps<'_> {
+    #[inline(always)]
+    fn verdict_known(&mut self) {
+        self.stamp();
+    }
+}

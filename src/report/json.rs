@@ -1,0 +1,152 @@
+//! The result JSON. Its schema is `results/schema.json`.
+
+use super::{Report, text};
+use crate::measure::{Latencies, Run};
+use base64::Engine as _;
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
+use serde_json::{Value, json};
+use std::time::UNIX_EPOCH;
+
+/// Version of the format.
+const SCHEMA: u32 = 1;
+
+/// The document, indented.
+pub fn render(report: &Report) -> String {
+    let about = &report.about;
+    let w = report.workload;
+    let started = report.started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let document = json!({
+        "schema": SCHEMA,
+        "ctbench": { "version": env!("CARGO_PKG_VERSION"), "commit": commit() },
+        "command": report.command,
+        "started": started,
+        "host": report.host,
+        "scenario": {
+            "name": about.title,
+            "trace": about.trace,
+            "trace_sha256": about.trace_sha256,
+            "packets": about.packets,
+            "evaluated": about.evaluated,
+            "flows": about.flows,
+            "duration_s": about.duration_s,
+            "wire_bytes": about.wire_bytes,
+            "inside": about.inside,
+            "rules": { "security_groups": about.rules[0], "network_acl": about.rules[1] },
+        },
+        "settings": {
+            "burst": w.burst,
+            "shards": w.geometry.shards,
+            "scenario_key": w.scenario_key.to_string(),
+            "seed": w.secret.to_string(),
+            "conntrack": w.config,
+        },
+        "clock": {
+            "floor_p50_ns": report.clock_floor.p50,
+            "floor_p99_ns": report.clock_floor.p99,
+            "floor_max_ns": report.clock_floor.max,
+        },
+        "warnings": about.warnings,
+        "worlds": report.differences.map(|(stateful_only, stateless_only)| json!({
+            "stateful_only_accepts": stateful_only,
+            "stateless_only_accepts": stateless_only,
+            "comparable": report.worlds_agree(),
+        })),
+        "runs": report.results.runs.iter().map(|run| run_value(report, run)).collect::<Vec<_>>(),
+        "single_packet_latency": report.results.alone.iter().map(|(kind, cores, measured)| json!({
+            "engine": kind.name(),
+            "cores": cores,
+            "latency_ns": latency(&measured.latencies, report),
+        })).collect::<Vec<_>>(),
+        "comparisons": report.comparisons().iter().map(|c| json!({
+            "engine": c.run.kind.name(),
+            "baseline": c.baseline.kind.name(),
+            "cores": c.run.cores,
+            "ratio": c.ratio.value,
+            "ci95": c.ratio.ci95,
+            "extra_ns": c.extra_ns.value,
+            "extra_ns_ci95": c.extra_ns.ci95,
+            "verdict": c.verdict,
+        })).collect::<Vec<_>>(),
+    });
+    // A `Value` always serialises: its keys are strings and NaN has become null.
+    format!("{document:#}\n")
+}
+
+fn run_value(report: &Report, run: &Run) -> Value {
+    let about = &report.about;
+    let measured = run.error.is_none() && !run.measured.pps.is_empty();
+    json!({
+        "engine": run.kind.name(),
+        "cores": run.cores,
+        "pinned": run.pinned,
+        "steering": "symmetric",
+        "imbalance": run.imbalance,
+        "load": "closed",
+        "offered_pps": null,
+        "packets": run.packets,
+        "verdicts": { "accept": run.tally.accept, "drop": run.tally.drop, "ignored": run.tally.ignored },
+        "outcomes": run.tally.outcomes,
+        "lost": 0,
+        "digest": format!("{:016x}", run.tally.digest),
+        "tracked_share": run.tracked_share,
+        "throughput": measured.then(|| json!({
+            "pps": run.pps.value,
+            "ci95": run.pps.ci95,
+            "samples_pps": run.measured.pps,
+            "passes": run.measured.passes,
+        })),
+        "latency_ns": measured.then(|| latency(&run.measured.latencies, report)),
+        "stages_ns_per_packet": {
+            "read": about.read_ns,
+            "decode": about.decode_ns,
+            "steer": null,
+            "evaluate": measured.then(|| run.ns_per_packet()),
+            "stamps": measured.then(|| text::stamp_cost(run)),
+        },
+        "table": run.measured.counters.map(|c| json!({
+            "capacity": report.workload.geometry.capacity(),
+            "peak_entries": c.peak_entries,
+            "inserts": c.inserts,
+            "expired": c.expired,
+            "evicted": 0,
+            "full_drops": c.refused,
+            "bytes": run.table_bytes,
+        })),
+        "error": run.error,
+    })
+}
+
+fn latency(latencies: &Latencies, report: &Report) -> Value {
+    let h = latencies.histogram();
+    let q = |quantile: f64| h.value_at_quantile(quantile);
+    json!({
+        "recorder": "every",
+        "count": h.len(),
+        "beyond_one_minute": latencies.beyond(),
+        "min": h.min(),
+        "p50": q(0.5),
+        "p90": q(0.9),
+        "p99": q(0.99),
+        "p99_9": q(0.999),
+        "p99_99": q(0.9999),
+        "max": h.max(),
+        "mean": h.mean(),
+        "clock_floor_p50": report.clock_floor.p50,
+        "histogram": encoded(latencies),
+    })
+}
+
+/// HdrHistogram V2, compressed, as base64: what `HistogramLogReader` and its kin decode.
+fn encoded(latencies: &Latencies) -> Option<String> {
+    let mut bytes = Vec::new();
+    V2DeflateSerializer::new().serialize(latencies.histogram(), &mut bytes).ok()?;
+    Some(base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
+/// The commit of the checkout that the program was built in, if it is still there.
+fn commit() -> Option<String> {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let git = std::process::Command::new("git").args(["-C", folder, "rev-parse", "HEAD"]).output().ok()?;
+    let commit = String::from_utf8(git.stdout).ok()?.trim().to_owned();
+    (git.status.success() && !commit.is_empty()).then_some(commit)
+}

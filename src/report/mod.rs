@@ -1,0 +1,159 @@
+//! Reports: one file a format.
+
+pub mod csv;
+pub mod json;
+pub mod text;
+pub mod verdicts;
+
+use crate::engine::registry::Kind;
+use crate::measure::statistics::{Estimate, paired_difference, paired_ratio};
+use crate::measure::{ClockFloor, Host, Results, Run};
+use crate::replay::Workload;
+use std::time::SystemTime;
+
+/// What was replayed.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The scenario's title, or the capture's file name.
+    pub title: String,
+    /// Where the trace came from.
+    pub trace: String,
+    /// SHA-256 of the capture file, where a format asks for it.
+    pub trace_sha256: Option<String>,
+    /// Packets in the capture.
+    pub packets: u64,
+    /// Packets that engines evaluate.
+    pub evaluated: usize,
+    /// Flows.
+    pub flows: usize,
+    /// From the first packet to the last, in seconds of packet time.
+    pub duration_s: f64,
+    /// Bytes on the wire.
+    pub wire_bytes: u64,
+    /// The protected addresses.
+    pub inside: String,
+    /// Rules of the security groups and of the network ACL.
+    pub rules: [Option<usize>; 2],
+    /// Reading and decoding, in ns a packet.
+    pub read_ns: f64,
+    /// Decoding, in ns a packet.
+    pub decode_ns: f64,
+    /// Things that the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// A finished comparison with all that a reader needs to judge it.
+pub struct Report<'a> {
+    /// The command line.
+    pub command: String,
+    /// When measuring began.
+    pub started: SystemTime,
+    /// The machine.
+    pub host: Host,
+    /// What was replayed.
+    pub about: About,
+    /// What the clock costs.
+    pub clock_floor: ClockFloor,
+    /// Packets that only the stateful, and only the stateless world accepts.
+    pub differences: Option<(usize, usize)>,
+    /// The engine that the others are compared with, if the user named one.
+    pub baseline: Option<Kind>,
+    /// The figures.
+    pub results: &'a Results,
+    /// Settings and rules.
+    pub workload: &'a Workload,
+}
+
+/// One engine against the baseline, on the same number of cores.
+#[derive(Clone)]
+pub struct Comparison<'a> {
+    /// The engine.
+    pub run: &'a Run,
+    /// The baseline.
+    pub baseline: &'a Run,
+    /// Throughput of the engine as a multiple of the baseline's.
+    pub ratio: Estimate,
+    /// ns a packet more (or less) than the baseline.
+    pub extra_ns: Estimate,
+    /// Whether the interval says so.
+    pub verdict: &'static str,
+}
+
+/// A throughput that differs by less is not called faster or slower: 2 %.
+const MINIMUM_EFFECT: f64 = 0.02;
+
+/// Above this share of packets with different verdicts the two worlds are different filters: 0.1 %.
+const COMPARABLE_SHARE: f64 = 0.001;
+
+impl<'a> Report<'a> {
+    /// The baseline on so many cores.
+    fn baseline_run(&self, cores: usize) -> Option<&'a Run> {
+        let runs = &self.results.runs;
+        let named = |kind: Kind| runs.iter().find(|run| run.kind == kind && run.cores == cores && run.error.is_none());
+        match self.baseline {
+            Some(kind) => named(kind),
+            None => named(Kind::StatelessLinear).or_else(|| named(Kind::Null)),
+        }
+    }
+
+    /// Every engine with right verdicts against the baseline.
+    pub fn comparisons(&self) -> Vec<Comparison<'a>> {
+        let seed = self.workload.secret;
+        let right = self.results.runs.iter().filter(|run| run.error.is_none() && !run.measured.pps.is_empty());
+        right
+            .filter_map(|run| {
+                let baseline = self.baseline_run(run.cores)?;
+                if std::ptr::eq(run, baseline) {
+                    return None;
+                }
+                let ratio = paired_ratio(&run.measured.pps, &baseline.measured.pps, seed);
+                let verdict = match ratio.ci95 {
+                    [low, _] if low > 1.0 + MINIMUM_EFFECT => "faster",
+                    [_, high] if high < 1.0 - MINIMUM_EFFECT => "slower",
+                    _ => "inconclusive",
+                };
+                let extra_ns = paired_difference(&run.ns_samples(), &baseline.ns_samples(), seed);
+                Some(Comparison { run, baseline, ratio, extra_ns, verdict })
+            })
+            .collect()
+    }
+
+    /// Share of evaluated packets on which the two worlds differ.
+    pub fn difference_share(&self) -> Option<f64> {
+        let (stateful_only, stateless_only) = self.differences?;
+        Some((stateful_only + stateless_only) as f64 / self.about.evaluated.max(1) as f64)
+    }
+
+    /// True if the two worlds mean the same on this trace, so that a cost can be given.
+    pub fn worlds_agree(&self) -> bool {
+        self.difference_share().is_some_and(|share| share <= COMPARABLE_SHARE)
+    }
+
+    /// What remembering costs: the fastest right stateful engine (but the reference) against the
+    /// right stateless one, for every number of cores.
+    pub fn cost(&self) -> Vec<Comparison<'a>> {
+        let seed = self.workload.secret;
+        let runs = &self.results.runs;
+        let mut cores: Vec<usize> = runs.iter().map(|run| run.cores).collect();
+        cores.sort_unstable();
+        cores.dedup();
+        let right = |run: &&Run| run.error.is_none() && !run.measured.pps.is_empty();
+        cores
+            .into_iter()
+            .filter_map(|cores| {
+                let here = || runs.iter().filter(move |run| run.cores == cores).filter(right);
+                let baseline = here().find(|run| run.kind == Kind::StatelessLinear)?;
+                let stateful = here().filter(|run| run.kind.is_stateful() && run.kind != Kind::Reference);
+                let run = stateful.max_by(|a, b| a.pps.value.total_cmp(&b.pps.value))?;
+                let ratio = paired_ratio(&run.measured.pps, &baseline.measured.pps, seed);
+                let extra_ns = paired_difference(&run.ns_samples(), &baseline.ns_samples(), seed);
+                let verdict = match extra_ns.ci95 {
+                    [low, _] if low > 0.0 => "costs",
+                    [_, high] if high < 0.0 => "saves",
+                    _ => "makes no measurable difference",
+                };
+                Some(Comparison { run, baseline, ratio, extra_ns, verdict })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,242 @@
+//! The terminal's report.
+
+use super::{About, Comparison, Report};
+use crate::measure::{Measured, Run};
+use hdrhistogram::Histogram;
+use std::fmt::Write;
+
+/// The quantiles of the table and their names.
+const QUANTILES: [(f64, &str); 5] = [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
+
+/// What is about to be measured: shown first.
+pub fn heading(about: &About) -> String {
+    let rules = |world: &str, count: Option<usize>| count.map(|count| format!("{count} {world} rules"));
+    let rules: Vec<String> =
+        [rules("security group", about.rules[0]), rules("network ACL", about.rules[1])].into_iter().flatten().collect();
+    format!(
+        "{}\n{}: {} packets ({} evaluated), {} flows, {:.1} s; inside {}; {}\n\n",
+        about.title,
+        about.trace,
+        thousands(about.packets),
+        thousands(about.evaluated as u64),
+        thousands(about.flows as u64),
+        about.duration_s,
+        about.inside,
+        rules.join(", ")
+    )
+}
+
+/// The table and what follows from it.
+pub fn results(report: &Report) -> String {
+    let mut text = String::new();
+    let results = report.results;
+    let width = results.runs.iter().map(|run| run.kind.name().len()).max().unwrap_or(6).max(6);
+    let quantile_heads: String = QUANTILES.iter().map(|(_, name)| format!("{name:>8}")).collect();
+    // Writing to a string cannot fail; hence the ignored results here and below.
+    let _ = writeln!(
+        text,
+        "{:width$} {:>5} {:>16} {:>9}{quantile_heads}{:>9} {:>9} {:>9}",
+        "engine", "cores", "Mpps", "ns/packet", "max", "accepted", "dropped"
+    );
+    for run in &results.runs {
+        let _ = writeln!(text, "{}", row(run, width));
+    }
+    let _ = writeln!(text, "\n{}", sentence(report));
+    text.push_str(&notes(report));
+    text
+}
+
+fn row(run: &Run, width: usize) -> String {
+    let head = format!("{:width$} {:>5}", run.kind.name(), run.cores);
+    if let Some(error) = &run.error {
+        return format!("{head}  ERROR: {error}");
+    }
+    if run.measured.pps.is_empty() {
+        return format!("{head}  nothing to measure: no packet is evaluated");
+    }
+    let pps = run.pps;
+    let spread = (pps.ci95[1] - pps.ci95[0]) / 2.0 / pps.value * 100.0;
+    format!(
+        "{head} {:>9.2} ±{spread:>4.1} % {:>9.1}{} {:>9} {:>9}",
+        pps.value / 1e6,
+        run.ns_per_packet(),
+        latency_columns(run.measured.latencies.histogram()),
+        thousands(run.tally.accept),
+        thousands(run.tally.drop),
+    )
+}
+
+fn latency_columns(histogram: &Histogram<u64>) -> String {
+    let mut columns: String =
+        QUANTILES.iter().map(|(q, _)| format!("{:>8}", time(histogram.value_at_quantile(*q)))).collect();
+    let _ = write!(columns, "{:>9}", time(histogram.max()));
+    columns
+}
+
+/// The answer.
+fn sentence(report: &Report) -> String {
+    let Some((stateful_only, stateless_only)) = report.differences else {
+        return "Only one world's rules were given, so stateful and stateless cannot be compared.".into();
+    };
+    let evaluated = report.about.evaluated;
+    let share = report.difference_share().unwrap_or(0.0) * 100.0;
+    let differ = match stateful_only + stateless_only {
+        0 => format!("The two worlds' verdicts are the same on all {} packets.", thousands(evaluated as u64)),
+        n => format!(
+            "The two worlds' verdicts differ on {} of {} packets ({share:.3} %): {} only the security groups accept, {} only the network ACL accepts.",
+            thousands(n as u64),
+            thousands(evaluated as u64),
+            thousands(stateful_only as u64),
+            thousands(stateless_only as u64)
+        ),
+    };
+    if !report.worlds_agree() {
+        return format!(
+            "No cost of remembering is given, because these are two different filters.\n{differ}\n\
+             `ctbench replay --engine stateless-linear --verdicts -` shows which rule decides each packet."
+        );
+    }
+    let costs = report.cost();
+    let answers: Vec<String> = costs.iter().map(cost).collect();
+    if answers.is_empty() {
+        return format!("No pair of a stateful and a stateless engine was measured.\n{differ}");
+    }
+    format!("{}\n{differ}", answers.join("\n"))
+}
+
+fn cost(c: &Comparison) -> String {
+    let cores = if c.run.cores == 1 { "1 core".to_owned() } else { format!("{} cores", c.run.cores) };
+    let [low, high] = c.extra_ns.ci95;
+    let amount = match c.verdict {
+        "costs" => format!("costs {:.1} ns a packet (95 % confidence: {low:.1} to {high:.1})", c.extra_ns.value),
+        "saves" => format!("saves {:.1} ns a packet (95 % confidence: {:.1} to {:.1})", -c.extra_ns.value, -high, -low),
+        other => format!("{other} (95 % confidence: {low:+.1} to {high:+.1} ns a packet)"),
+    };
+    let times = 1.0 / c.ratio.value;
+    format!(
+        "On {cores}, remembering {amount}: {} takes {:.1} ns, {} {:.1} ns, {times:.2} times as long ({:.2} to {:.2}).",
+        c.run.kind.name(),
+        c.run.ns_per_packet(),
+        c.baseline.kind.name(),
+        c.baseline.ns_per_packet(),
+        1.0 / c.ratio.ci95[1],
+        1.0 / c.ratio.ci95[0],
+    )
+}
+
+/// What was timed, how often, and what the clock did to it.
+fn notes(report: &Report) -> String {
+    let mut text = String::new();
+    let results = report.results;
+    let measured: Vec<&Run> = results.runs.iter().filter(|run| !run.measured.pps.is_empty()).collect();
+    let Some(blocks) = measured.iter().map(|run| run.measured.pps.len()).min() else { return text };
+    let passes: u64 = measured.iter().map(|run| run.measured.passes).sum();
+    let stamping: Vec<f64> = measured.iter().map(|run| stamp_cost(run)).collect();
+    let (low, high) = stamping.iter().fold((f64::MAX, f64::MIN), |(l, h), s| (l.min(*s), h.max(*s)));
+    let burst = report.workload.burst;
+    let _ = writeln!(
+        text,
+        "\nThroughput: median of {blocks} interleaved blocks (± half of its 95 % interval), {} passes in all, the verdicts of each checked; records preloaded, no clock read inside.",
+        thousands(passes)
+    );
+    let _ = writeln!(
+        text,
+        "Latency: from when a burst of {burst} is handed over until the packet's verdict is known; separate passes, a stamp a packet. Two clock readings lie {} apart (p50; p99 {}); stamping changes a pass by {low:+.1} to {high:+.1} ns a packet.",
+        time(report.clock_floor.p50),
+        time(report.clock_floor.p99)
+    );
+    if !results.alone.is_empty() {
+        let alone: Vec<String> =
+            results.alone.iter().map(|(kind, _, m)| format!("{} {}", kind.name(), two(m))).collect();
+        let _ = writeln!(text, "One packet at a time (burst 1), p50 / p99: {}.", alone.join(", "));
+    }
+    for run in measured.iter().filter(|run| run.cores == measured[0].cores) {
+        if let (Some(share), Some(table)) = (run.tracked_share, &run.measured.counters) {
+            let _ = writeln!(
+                text,
+                "{}: {:.1} % of the packets reach the table; {} inserts, peak {} of {} entries, {} MiB.",
+                run.kind.name(),
+                share * 100.0,
+                thousands(table.inserts),
+                thousands(table.peak_entries),
+                thousands(report.workload.geometry.capacity()),
+                run.table_bytes >> 20,
+            );
+        }
+    }
+    let unpinned = measured.iter().any(|run| run.pinned < run.cores);
+    let _ = writeln!(
+        text,
+        "Machine: {}, {} cores{}{}; clock and figures in docs/METHODOLOGY.md.",
+        report.host.cpu,
+        report.host.cores,
+        if report.host.virtual_machine { ", virtual: neighbours can steal time, so read the ratios" } else { "" },
+        if unpinned { "; workers not pinned" } else { "" }
+    );
+    text
+}
+
+/// What stamps add, in ns a packet.
+pub(super) fn stamp_cost(run: &Run) -> f64 {
+    run.measured.stamped_ns as f64 / run.measured.stamped_packets.max(1) as f64 - run.ns_per_packet()
+}
+
+fn two(measured: &Measured) -> String {
+    let histogram = measured.latencies.histogram();
+    format!("{} / {}", time(histogram.value_at_quantile(0.5)), time(histogram.value_at_quantile(0.99)))
+}
+
+/// A time in the unit that suits it, three digits.
+fn time(ns: u64) -> String {
+    let value = ns as f64;
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{} us", three_digits(value / 1e3)),
+        1_000_000..1_000_000_000 => format!("{} ms", three_digits(value / 1e6)),
+        _ => format!("{} s", three_digits(value / 1e9)),
+    }
+}
+
+fn three_digits(value: f64) -> String {
+    match value {
+        v if v < 9.995 => format!("{v:.2}"),
+        v if v < 99.95 => format!("{v:.1}"),
+        v => format!("{v:.0}"),
+    }
+}
+
+/// 1234567 as 1,234,567.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_keep_three_digits() {
+        assert_eq!(time(0), "0 ns");
+        assert_eq!(time(999), "999 ns");
+        assert_eq!(time(1_000), "1.00 us");
+        assert_eq!(time(12_345), "12.3 us");
+        assert_eq!(time(999_499), "999 us");
+        assert_eq!(time(3_000_000_000), "3.00 s");
+    }
+
+    #[test]
+    fn thousands_are_separated() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1_000), "1,000");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+    }
+}

@@ -1,0 +1,66 @@
+//! A bucket: one cache line that says which entries may hold a flow.
+
+use crate::table::sync::{AtomicU32, AtomicU64};
+
+/// Slots in one line.
+pub(super) const SLOTS: usize = 13;
+
+/// A home bucket, or the overflow line of one (which uses neither `header` nor `overflow`).
+#[repr(C, align(64))]
+pub(super) struct Bucket {
+    /// `version << 32 | occupancy`: bits 0 to 12 for the own slots, 13 to 25 for the overflow line's.
+    pub(super) header: AtomicU64,
+    /// Index of the overflow line, plus one; 0 for none. Set once.
+    pub(super) overflow: AtomicU32,
+    /// `tag << 20 | (entry index + 1)`; 0 for free. Belongs to the core that claimed it until the
+    /// header's bit is set.
+    pub(super) slots: [AtomicU32; SLOTS],
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+const INDEX_BITS: u32 = 20;
+
+/// One less than the number of indices that a slot can hold: index + 1 must fit.
+pub(super) const MAX_INDEX: u32 = (1 << INDEX_BITS) - 2;
+
+impl Bucket {
+    pub(super) fn new() -> Self {
+        Bucket {
+            header: AtomicU64::new(0),
+            overflow: AtomicU32::new(0),
+            slots: std::array::from_fn(|_| AtomicU32::new(0)),
+        }
+    }
+}
+
+/// The occupancy bits of a header.
+#[inline(always)]
+pub(super) fn occupancy(header: u64) -> u32 {
+    header as u32
+}
+
+/// The header after one change of occupancy: the version makes every change visible.
+#[inline(always)]
+pub(super) fn next_header(header: u64, occupancy: u32) -> u64 {
+    (header >> 32).wrapping_add(1) << 32 | u64::from(occupancy)
+}
+
+/// The slot word of an entry.
+#[inline(always)]
+pub(super) fn slot_word(tag: u32, index: u32) -> u32 {
+    tag << INDEX_BITS | (index + 1)
+}
+
+/// The entry index in a slot word, if the tag fits.
+#[inline(always)]
+pub(super) fn index_if_tagged(word: u32, tag: u32) -> Option<u32> {
+    (word >> INDEX_BITS == tag).then(|| (word & ((1 << INDEX_BITS) - 1)).wrapping_sub(1))
+}
+
+/// The 12 bits of the hash that are kept in a slot.
+#[inline(always)]
+pub(super) fn tag_of(hash: u64) -> u32 {
+    (hash & 0xfff) as u32
+}

@@ -1,0 +1,358 @@
+//! A shard: buckets, entries, and the list of free entries.
+
+use super::bucket::{self, Bucket, SLOTS, index_if_tagged, next_header, occupancy, slot_word, tag_of};
+use super::entry::Entry;
+use crate::conntrack::Connection;
+use crate::packet::FlowKey;
+use crate::table::Insert;
+use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
+
+/// A slot holds 20 bits of entry index.
+pub const MAX_ENTRIES_PER_SHARD: u32 = bucket::MAX_INDEX + 1;
+
+/// A full shard has 4 to 8 entries a home bucket (13 fit).
+const ENTRIES_PER_BUCKET: u32 = 8;
+
+/// One overflow line for so many home buckets. At 8 entries a bucket 3.4 % need one (Poisson).
+const BUCKETS_PER_OVERFLOW_LINE: usize = 8;
+
+/// What changes with inserts and removals: away from the lines that every lookup reads.
+#[repr(align(128))]
+struct FreeList {
+    /// `tag << 32 | (index + 1)` of the first free entry. The tag changes with every swap, so that
+    /// a head that came back is not taken for one that never left (Treiber, IBM RJ5118, 1986).
+    head: AtomicU64,
+    /// Entries from here on were never used.
+    fresh: AtomicU32,
+    /// Overflow lines from here on were never used.
+    fresh_overflow: AtomicU32,
+    /// No entry of the shard expires before this packet time.
+    earliest_expiry_ns: AtomicU64,
+}
+
+pub(super) struct Shard {
+    /// Home buckets, then overflow lines.
+    buckets: Vec<Bucket>,
+    home_mask: usize,
+    entries: Vec<Entry>,
+    free: FreeList,
+}
+
+/// A line's slot that this core has claimed, and its bit in the home header.
+struct Claim<'a> {
+    slot: &'a AtomicU32,
+    bit: u32,
+}
+
+impl Shard {
+    pub(super) fn new(entries: u32) -> Self {
+        assert!(entries <= MAX_ENTRIES_PER_SHARD, "a shard holds at most {MAX_ENTRIES_PER_SHARD} entries");
+        let homes = entries.div_ceil(ENTRIES_PER_BUCKET).next_power_of_two() as usize;
+        let lines = homes + homes.div_ceil(BUCKETS_PER_OVERFLOW_LINE);
+        Shard {
+            buckets: std::iter::repeat_with(Bucket::new).take(lines).collect(),
+            home_mask: homes - 1,
+            entries: std::iter::repeat_with(Entry::new).take(entries as usize).collect(),
+            free: FreeList {
+                head: AtomicU64::new(0),
+                fresh: AtomicU32::new(0),
+                fresh_overflow: AtomicU32::new(homes as u32),
+                earliest_expiry_ns: AtomicU64::new(u64::MAX),
+            },
+        }
+    }
+
+    /// Forgets everything. `&mut`: no worker runs, so relaxed stores do.
+    pub(super) fn clear(&mut self) {
+        let used = (self.free.fresh.load(Relaxed) as usize).min(self.entries.len());
+        self.entries[..used].iter().for_each(Entry::reset);
+        for bucket in &self.buckets {
+            bucket.header.store(0, Relaxed);
+            bucket.overflow.store(0, Relaxed);
+            bucket.slots.iter().for_each(|slot| slot.store(0, Relaxed));
+        }
+        self.free.head.store(0, Relaxed);
+        self.free.fresh.store(0, Relaxed);
+        self.free.fresh_overflow.store(self.home_mask as u32 + 1, Relaxed);
+        self.free.earliest_expiry_ns.store(u64::MAX, Relaxed);
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        (size_of_val(self.buckets.as_slice()) + size_of_val(self.entries.as_slice()) + size_of::<Shard>()) as u64
+    }
+
+    #[inline(always)]
+    pub(super) fn entry(&self, index: u32) -> &Entry {
+        &self.entries[index as usize]
+    }
+
+    #[inline(always)]
+    fn home(&self, hash: u64) -> &Bucket {
+        &self.buckets[(hash >> 12) as usize & self.home_mask]
+    }
+
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u64) {
+        crate::table::prefetch_line(self.home(hash));
+    }
+
+    /// Prefetches the first entry whose tag fits: nearly always the right one.
+    #[inline(always)]
+    pub(super) fn prefetch_entry(&self, hash: u64) {
+        let (home, tag) = (self.home(hash), tag_of(hash));
+        let mut bits = occupancy(home.header.load(Relaxed)) & ((1 << SLOTS) - 1);
+        while bits != 0 {
+            let word = home.slots[bits.trailing_zeros() as usize].load(Relaxed);
+            if let Some(entry) = index_if_tagged(word, tag).and_then(|i| self.entries.get(i as usize)) {
+                return entry.prefetch();
+            }
+            bits &= bits - 1;
+        }
+    }
+
+    /// The slots of a header's occupancy bits, home line first.
+    #[inline(always)]
+    fn slot<'a>(&'a self, home: &'a Bucket, bit: usize) -> Option<&'a AtomicU32> {
+        if bit < SLOTS {
+            return Some(&home.slots[bit]);
+        }
+        // Acquire: pairs with the release in `overflow_line`; set before any of its bits.
+        let line = home.overflow.load(Acquire).checked_sub(1)?;
+        Some(&self.buckets[line as usize].slots[bit - SLOTS])
+    }
+
+    /// Index and generation of the live entry with this key.
+    #[inline(always)]
+    pub(super) fn find(&self, hash: u64, key: &FlowKey) -> Option<(u32, u32)> {
+        self.search(self.home(hash), hash, key).1
+    }
+
+    /// A header of the home bucket, and the entry with this key that was reachable under it.
+    #[inline(always)]
+    fn search(&self, home: &Bucket, hash: u64, key: &FlowKey) -> (u64, Option<(u32, u32)>) {
+        loop {
+            // Acquire: pairs with the swap in `publish`, so the entry behind a bit is filled.
+            let header = home.header.load(Acquire);
+            let found = self.find_under(home, header, hash, key);
+            if found.is_none() {
+                return (header, None);
+            }
+            // A slot that was freed and claimed since the header was read may show an entry that is
+            // not published yet, and perhaps never will be.
+            fence(Acquire);
+            if home.header.load(Relaxed) == header {
+                return (header, found);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn find_under(&self, home: &Bucket, header: u64, hash: u64, key: &FlowKey) -> Option<(u32, u32)> {
+        let tag = tag_of(hash);
+        let mut bits = occupancy(header);
+        while bits != 0 {
+            // Relaxed: the word was written before its bit. If the slot was freed and claimed anew
+            // since, the index is another entry's, and the key or the generation says so.
+            let word = self.slot(home, bits.trailing_zeros() as usize)?.load(Relaxed);
+            if let Some(entry) = index_if_tagged(word, tag).filter(|i| (*i as usize) < self.entries.len())
+                && let Some(generation) = self.entry(entry).holds(key)
+            {
+                return Some((entry, generation));
+            }
+            bits &= bits - 1;
+        }
+        None
+    }
+
+    /// Inserts a flow that is not there. `Full` if there is neither a free entry nor a free slot.
+    pub(super) fn insert(&self, hash: u64, key: &FlowKey, connection: &Connection, detail: bool) -> Insert {
+        let Some(index) = self.allocate() else { return Insert::Full };
+        let generation = self.entry(index).fill(key, connection, detail);
+        let result = self.publish(hash, key, slot_word(tag_of(hash), index));
+        if result == Insert::Done {
+            self.note_expiry(connection.expires_ns);
+        } else {
+            self.entry(index).discard(generation);
+            self.release(index);
+        }
+        result
+    }
+
+    /// Makes a filled entry reachable, unless its flow already is.
+    fn publish(&self, hash: u64, key: &FlowKey, word: u32) -> Insert {
+        let home = self.home(hash);
+        let mut claim: Option<Claim> = None;
+        let result = loop {
+            // The swap below expects the very header under which the flow was not found: it fails
+            // if any flow was inserted or removed since.
+            let (header, found) = self.search(home, hash, key);
+            if found.is_some() {
+                break Insert::Exists;
+            }
+            if claim.is_none() {
+                claim = self.claim(home, header, word);
+            }
+            let Some(Claim { bit, .. }) = claim else { break Insert::Full };
+            let new = next_header(header, occupancy(header) | bit);
+            // Release: publishes entry and slot. Acquire: so that the next insert, through this
+            // header, has seen all inserts before.
+            if home.header.compare_exchange(header, new, AcqRel, Relaxed).is_ok() {
+                return Insert::Done;
+            }
+        };
+        if let Some(Claim { slot, .. }) = claim {
+            // Release: the next claimer's word comes after ours.
+            slot.store(0, Release);
+        }
+        result
+    }
+
+    /// Claims a free slot in the home line, else in the overflow line.
+    fn claim<'a>(&'a self, home: &'a Bucket, header: u64, word: u32) -> Option<Claim<'a>> {
+        let claim_in = |line: &'a Bucket, first_bit: usize| {
+            let free = |(i, _): &(usize, &AtomicU32)| occupancy(header) & 1 << (first_bit + i) == 0;
+            line.slots.iter().enumerate().filter(free).find_map(|(i, slot)| {
+                // AcqRel: takes the slot over from the core that freed it. Relaxed on failure: then
+                // it is another's.
+                let claimed = slot.compare_exchange(0, word, AcqRel, Relaxed).is_ok();
+                claimed.then_some(Claim { slot, bit: 1 << (first_bit + i) })
+            })
+        };
+        claim_in(home, 0).or_else(|| claim_in(self.overflow_line(home)?, SLOTS))
+    }
+
+    /// The overflow line of a home bucket, attached on first use and never detached. If two cores
+    /// attach one at once, the loser's line is lost for good: at most one a home bucket and core.
+    fn overflow_line(&self, home: &Bucket) -> Option<&Bucket> {
+        let attached = home.overflow.load(Acquire);
+        if attached != 0 {
+            return Some(&self.buckets[attached as usize - 1]);
+        }
+        let lines = self.buckets.len() as u32;
+        // Relaxed: only the number counts; lines are empty from the start.
+        let next = |n: u32| (n < lines).then_some(n + 1);
+        let line = self.free.fresh_overflow.fetch_update(Relaxed, Relaxed, next).ok()?;
+        // AcqRel: the line is visible to whoever sees the link.
+        let line = match home.overflow.compare_exchange(0, line + 1, AcqRel, Acquire) {
+            Ok(_) => line,
+            Err(other) => other - 1,
+        };
+        Some(&self.buckets[line as usize])
+    }
+
+    /// Removes the entry if it still is what `old` says.
+    pub(super) fn remove(&self, hash: u64, index: u32, generation: u32, old: &Connection) -> bool {
+        if !self.entry(index).kill(generation, old.status) {
+            return false;
+        }
+        self.unlink(self.home(hash), index);
+        self.release(index);
+        true
+    }
+
+    /// Takes a dead entry out of its bucket. Only the core that killed it does this.
+    fn unlink(&self, home: &Bucket, index: u32) {
+        let mut header = home.header.load(Acquire);
+        let ours = |bit: &usize| {
+            let word = self.slot(home, *bit).map_or(0, |slot| slot.load(Relaxed));
+            occupancy(header) & 1 << bit != 0 && index_if_tagged(word, word >> 20) == Some(index)
+        };
+        let Some(bit) = (0..2 * SLOTS).find(ours) else {
+            unreachable_entry(index);
+            return;
+        };
+        loop {
+            let new = next_header(header, occupancy(header) & !(1 << bit));
+            // Release: the removal is visible with the new version. Acquire: for the next round.
+            match home.header.compare_exchange(header, new, AcqRel, Acquire) {
+                Ok(_) => break,
+                Err(current) => header = current,
+            }
+        }
+        if let Some(slot) = self.slot(home, bit) {
+            // Release: pairs with the acquire of the next claim.
+            slot.store(0, Release);
+        }
+    }
+
+    /// A free entry.
+    fn allocate(&self) -> Option<u32> {
+        // Acquire: pairs with the release in `release`, so that the entry's next link is there.
+        let mut head = self.free.head.load(Acquire);
+        while let Some(index) = (head as u32).checked_sub(1) {
+            let next = self.entry(index).next_free.load(Relaxed);
+            let new = (head >> 32).wrapping_add(1) << 32 | u64::from(next);
+            match self.free.head.compare_exchange(head, new, AcqRel, Acquire) {
+                Ok(_) => return Some(index),
+                Err(current) => head = current,
+            }
+        }
+        let entries = self.entries.len() as u32;
+        // Relaxed: a fresh entry has no history.
+        self.free.fresh.fetch_update(Relaxed, Relaxed, |n| (n < entries).then_some(n + 1)).ok()
+    }
+
+    /// Puts a dead, unreachable entry on the free list.
+    fn release(&self, index: u32) {
+        let mut head = self.free.head.load(Relaxed);
+        loop {
+            self.entry(index).next_free.store(head as u32, Relaxed);
+            let new = (head >> 32).wrapping_add(1) << 32 | u64::from(index + 1);
+            // Release: the entry's last writes come before it is handed out again.
+            match self.free.head.compare_exchange(head, new, AcqRel, Relaxed) {
+                Ok(_) => return,
+                Err(current) => head = current,
+            }
+        }
+    }
+
+    /// Keeps the bound on the first expiry.
+    #[inline(always)]
+    pub(super) fn note_expiry(&self, expires_ns: u64) {
+        // AcqRel: a sweep that overwrites the bound has then seen the entry behind it.
+        self.free.earliest_expiry_ns.fetch_min(expires_ns, AcqRel);
+    }
+
+    /// Removes what has expired, if anything can have. Returns how many entries.
+    pub(super) fn sweep(&self, now_ns: u64) -> u64 {
+        if now_ns < self.free.earliest_expiry_ns.load(Relaxed) {
+            return 0;
+        }
+        // Reset first, then collect: an insert in between lowers the new bound.
+        self.free.earliest_expiry_ns.swap(u64::MAX, AcqRel);
+        let mut removed = 0;
+        for home in &self.buckets[..=self.home_mask] {
+            let mut bits = occupancy(home.header.load(Acquire));
+            while bits != 0 {
+                let bit = bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let word = self.slot(home, bit).map_or(0, |slot| slot.load(Relaxed));
+                let Some(index) = index_if_tagged(word, word >> 20).filter(|i| (*i as usize) < self.entries.len())
+                else {
+                    continue;
+                };
+                let Some((generation, connection)) = self.entry(index).snapshot() else { continue };
+                if now_ns < connection.expires_ns {
+                    self.note_expiry(connection.expires_ns);
+                } else if self.entry(index).kill(generation, connection.status) {
+                    self.unlink(home, index);
+                    self.release(index);
+                    removed += 1;
+                }
+            }
+        }
+        removed
+    }
+
+    /// Number of occupied slots, for tests.
+    #[cfg(test)]
+    pub(super) fn occupied(&self) -> usize {
+        self.buckets[..=self.home_mask].iter().map(|b| occupancy(b.header.load(Acquire)).count_ones() as usize).sum()
+    }
+}
+
+/// A dead entry is in its bucket until its killer takes it out.
+#[cold]
+fn unreachable_entry(index: u32) {
+    debug_assert!(false, "entry {index} was killed but is in no bucket");
+}

@@ -1,0 +1,154 @@
+//! Flow tables: where connections are kept. One trait, one file a table.
+//!
+//! A table finds, stores and removes; what a packet means is the [`crate::conntrack`] tracker's
+//! part. Tables are split into *shards* of fixed capacity. Steering hands out whole shards, so a
+//! shard sees its packets in trace order on any number of cores, and is full at the same packet in
+//! every table.
+
+mod hash;
+pub mod lockfree;
+pub mod percore;
+mod sync;
+
+pub use hash::{FlowHash, HashKey};
+
+use crate::conntrack::Connection;
+use crate::packet::FlowKey;
+
+/// Where a flow belongs: its shard, and its hash inside the shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Shard number, below [`Geometry::shards`].
+    pub shard: u32,
+    /// Keyed hash of the flow.
+    pub hash: u64,
+}
+
+/// Size of a table, fixed when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Number of shards, a property of the scenario and not of the cores.
+    pub shards: u32,
+    /// Entries in each shard.
+    pub entries_per_shard: u32,
+}
+
+impl Geometry {
+    /// Default number of shards: enough for 16 cores to differ by at most a few per cent in load.
+    pub const DEFAULT_SHARDS: u32 = 64;
+
+    /// At least this many entries in all, rounded up to whole shards.
+    pub fn with_capacity(entries: u64, shards: u32) -> Self {
+        let each = entries.div_ceil(u64::from(shards)).clamp(1, u64::from(u32::MAX));
+        Geometry { shards, entries_per_shard: each as u32 }
+    }
+
+    /// Entries in all shards together.
+    pub fn capacity(self) -> u64 {
+        u64::from(self.shards) * u64::from(self.entries_per_shard)
+    }
+}
+
+/// What an insert came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insert {
+    /// The connection is in the table.
+    Done,
+    /// Somebody else has just inserted the same flow: look again.
+    Exists,
+    /// No room in the shard, even after what had expired was removed.
+    Full,
+}
+
+/// What a table has done since it was made or cleared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableCounters {
+    /// Entries inserted less entries removed, through this worker: in a shared table a worker may
+    /// remove what others inserted. Summed over workers: entries now held, those included that have
+    /// expired but were not touched since.
+    pub entries: i64,
+    /// The most entries ever held. Over several cores: the sum of their peaks.
+    pub peak_entries: u64,
+    /// Connections inserted.
+    pub inserts: u64,
+    /// Connections removed because their time was up.
+    pub expired: u64,
+    /// Inserts refused because the shard was full.
+    pub refused: u64,
+}
+
+impl TableCounters {
+    pub(crate) fn inserted(&mut self) {
+        self.inserts += 1;
+        self.entries += 1;
+        self.peak_entries = self.peak_entries.max(self.entries.max(0) as u64);
+    }
+
+    /// Adds another core's counters.
+    pub fn merge(&mut self, other: &TableCounters) {
+        self.entries += other.entries;
+        self.peak_entries += other.peak_entries;
+        self.inserts += other.inserts;
+        self.expired += other.expired;
+        self.refused += other.refused;
+    }
+}
+
+/// One worker's way into a flow table.
+///
+/// `find`, `load`, `store` and `remove` are separate so that the decision between them is ordinary
+/// code. In a shared table another core may act in between: then `store` and `remove` fail, and the
+/// caller starts again with `find`.
+pub trait FlowTable: Send {
+    /// A found entry. Dies with the next `insert` or `remove`.
+    type Slot: Copy;
+
+    /// Asks the memory for what `find` will read.
+    fn prefetch(&self, place: Place);
+
+    /// Asks the memory for the entry itself; its bucket should have arrived.
+    fn prefetch_entry(&self, place: Place);
+
+    /// The entry of a flow, expired or not.
+    fn find(&self, place: Place, key: &FlowKey) -> Option<Self::Slot>;
+
+    /// Reads an entry. `detail` says whether the protocol uses [`Connection::detail`].
+    /// `None`: the entry is gone.
+    fn load(&self, slot: Self::Slot, detail: bool) -> Option<Connection>;
+
+    /// Replaces `old`, as it was loaded, by `new`. False: somebody else was faster.
+    fn store(&mut self, slot: Self::Slot, old: &Connection, new: &Connection, detail: bool) -> bool;
+
+    /// Removes an entry that was loaded as `old`. False: somebody else was faster.
+    fn remove(&mut self, place: Place, slot: Self::Slot, old: &Connection) -> bool;
+
+    /// Removes an entry because its time was up.
+    fn expire(&mut self, place: Place, slot: Self::Slot, old: &Connection) -> bool {
+        let removed = self.remove(place, slot, old);
+        self.counters_mut().expired += u64::from(removed);
+        removed
+    }
+
+    /// Adds a flow that `find` did not find. `now_ns`: packet time, to make room by removing what
+    /// has expired.
+    fn insert(&mut self, place: Place, key: &FlowKey, connection: &Connection, detail: bool, now_ns: u64) -> Insert;
+
+    /// What was done through this worker.
+    fn counters(&self) -> &TableCounters;
+
+    /// The same, to count with.
+    fn counters_mut(&mut self) -> &mut TableCounters;
+}
+
+/// Asks for a cache line, for reading and writing, without waiting for it.
+#[inline(always)]
+pub(crate) fn prefetch_line<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no effect but on the caches, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}

@@ -1,0 +1,106 @@
+//! The small sequential stage after decoding: what depends on the order of packets.
+
+use super::fragments::Datagram;
+use super::{Frames, fragments::Reassembly};
+use crate::conntrack::Profile;
+use crate::packet::{Exempt, Ignored, Packet, flags, piece, protocol};
+use std::net::IpAddr;
+
+/// Decoded frames in file order.
+pub struct Decoded {
+    pub(super) chunks: Vec<Vec<Result<Packet, Ignored>>>,
+}
+
+/// A trace, ready to be replayed.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// The packets that engines evaluate, in trace order.
+    pub packets: Vec<Packet>,
+    /// The frame number of each, from 1, as Wireshark counts.
+    pub frames: Vec<u32>,
+    /// Frames that are not evaluated, by number, and why.
+    pub ignored: Vec<(u32, Ignored)>,
+    /// The capture's own time of every frame, in ns since 1970.
+    pub timestamps_ns: Vec<u64>,
+    /// Datagrams that came in pieces and were completed.
+    pub datagrams: Vec<Datagram>,
+    /// Positions in `packets` of pieces whose datagram was never completed.
+    pub incomplete: Vec<u32>,
+}
+
+impl Trace {
+    /// Puts decoded frames in sequence. Packet time becomes the running maximum of all timestamps,
+    /// so that it never goes back; fragments are matched; under profile `aws` what AWS never
+    /// filters is set aside.
+    pub fn sequence(frames: &Frames, decoded: Decoded, profile: Profile) -> Self {
+        let mut trace =
+            Trace { timestamps_ns: frames.list().iter().map(|frame| frame.time_ns).collect(), ..Trace::default() };
+        let mut reassembly = Reassembly::default();
+        let mut now_ns = 0;
+        let results = decoded.chunks.into_iter().flatten();
+        for ((number, frame), result) in (1u32..).zip(frames.list()).zip(results) {
+            now_ns = now_ns.max(frame.time_ns);
+            let mut packet = match result.and_then(|packet| not_exempt(packet, profile)) {
+                Ok(packet) => packet,
+                Err(why) => {
+                    trace.ignored.push((number, why));
+                    continue;
+                }
+            };
+            packet.time_ns = now_ns;
+            let position = trace.packets.len() as u32;
+            trace.packets.push(packet);
+            trace.frames.push(number);
+            if packet.has(flags::FRAGMENT)
+                && let Some(piece) = piece(frames.bytes(frame), u32::from(frame.link_type), frame.wire as usize)
+            {
+                trace.datagrams.extend(reassembly.add(piece, position, &packet));
+            }
+        }
+        let mut completed = vec![false; trace.packets.len()];
+        for datagram in &trace.datagrams {
+            completed[datagram.completing as usize] = true;
+            datagram.pieces.iter().for_each(|piece| completed[*piece as usize] = true);
+        }
+        let pieces = trace.packets.iter().enumerate().filter(|(_, packet)| packet.has(flags::FRAGMENT));
+        trace.incomplete = pieces.map(|(i, _)| i).filter(|i| !completed[*i]).map(|i| i as u32).collect();
+        trace
+    }
+}
+
+/// Sets aside what neither security groups nor network ACLs filter. The resolver at the VPC's base
+/// address plus two is not recognised: a capture does not tell the VPC's address range.
+fn not_exempt(packet: Packet, profile: Profile) -> Result<Packet, Ignored> {
+    if profile == Profile::Linux {
+        return Ok(packet);
+    }
+    let dhcp = match packet.is_ipv6() {
+        false => (67..=68).contains(&packet.local_port) && (67..=68).contains(&packet.remote_port),
+        true => (546..=547).contains(&packet.local_port) && (546..=547).contains(&packet.remote_port),
+    };
+    let exempt = if packet.protocol == protocol::UDP && dhcp {
+        Some(Exempt::Dhcp)
+    } else {
+        exempt_address(packet.remote_addr())
+    };
+    exempt.map_or(Ok(packet), |what| Err(Ignored::Exempt(what)))
+}
+
+fn exempt_address(remote: IpAddr) -> Option<Exempt> {
+    match remote {
+        IpAddr::V4(v4) => match v4.octets() {
+            [169, 254, 169, 253] => Some(Exempt::Dns),
+            [169, 254, 169, 254] => Some(Exempt::Metadata),
+            [169, 254, 169, 123] => Some(Exempt::TimeSync),
+            [169, 254, 170, 2] => Some(Exempt::TaskMetadata),
+            [169, 254, 169, 250 | 251] => Some(Exempt::WindowsLicence),
+            _ => None,
+        },
+        IpAddr::V6(v6) => match v6.segments() {
+            [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253] => Some(Exempt::Dns),
+            [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] => Some(Exempt::Metadata),
+            [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123] => Some(Exempt::TimeSync),
+            _ => None,
+        },
+    }
+}

@@ -1,0 +1,8 @@
+//! Whether verdicts are right: digests, and packet by packet against the reference.
+
+pub mod digest;
+mod judge;
+mod tally;
+
+pub use judge::{Judge, first_difference};
+pub use tally::{Tally, tracked_share};
