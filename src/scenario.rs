@@ -1,6 +1,6 @@
 //! Scenarios: a trace, its policies and what is expected of them, in one `scenario.toml`.
 
-use crate::conntrack::{Config, Profile};
+use crate::conntrack::{Config, MAX_TIMEOUT_S, Profile};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -152,6 +152,11 @@ fn overridden(base: &Config, keys: &toml::Table, path: &Path) -> Result<Config, 
     all.remove("timeouts");
     let profile = all.remove("profile");
     for (key, value) in keys {
+        if timeouts.contains_key(key) && value.as_integer().is_some_and(|s| !(0..=MAX_TIMEOUT_S as i64).contains(&s)) {
+            return Err(value_error(format!(
+                "[conntrack] {key} = {value} is out of range: 0 to {MAX_TIMEOUT_S} seconds"
+            )));
+        }
         let place = if all.contains_key(key) { &mut all } else { &mut timeouts };
         if !place.contains_key(key) {
             let known: Vec<&str> = all.keys().chain(timeouts.keys()).map(String::as_str).collect();

@@ -24,6 +24,28 @@ impl Side {
     }
 }
 
+/// Class and side of a segment, in four bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct LastSegment(u8);
+
+impl LastSegment {
+    #[inline(always)]
+    pub(super) fn new(segment: Segment, side: Side) -> Self {
+        LastSegment(segment as u8 | (side as u8) << 3)
+    }
+
+    #[inline(always)]
+    pub(super) fn is(self, segment: Segment) -> bool {
+        self.0 & 7 == segment as u8
+    }
+
+    #[inline(always)]
+    pub(super) fn is_from(self, side: Side) -> bool {
+        self.0 >> 3 == side as u8
+    }
+}
+
 /// Bits of one connection. The TCP bits are zero for other protocols.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status(u32);
@@ -33,9 +55,8 @@ impl Status {
     const REPLIED: u32 = 1 << 4;
     const ASSURED: u32 = 1 << 5;
     const OPENED_OUT: u32 = 1 << 6;
-    const LAST_SEGMENT_SHIFT: u32 = 7;
-    const LAST_SEGMENT: u32 = 7 << Status::LAST_SEGMENT_SHIFT;
-    const LAST_FROM_REPLY: u32 = 1 << 10;
+    const LAST_SHIFT: u32 = 7;
+    const LAST: u32 = 15 << Status::LAST_SHIFT;
     const FIN_SEEN: u32 = 1 << 11; // and the next bit: one for each side
     const SIMULTANEOUS: u32 = 1 << 13;
     const CHALLENGE: u32 = 1 << 14;
@@ -99,18 +120,16 @@ impl Status {
         self.0 = self.0 & !Status::STATE | state as u32;
     }
 
-    /// TCP: class of the last segment that was taken note of, and its side.
+    /// TCP without window checks: the last segment that was taken note of. With them it changes
+    /// with nearly every packet and stands in the window data, so that this word seldom changes.
     #[inline(always)]
-    pub(super) fn last_segment(self) -> (u8, Side) {
-        let side = if self.0 & Status::LAST_FROM_REPLY == 0 { Side::Original } else { Side::Reply };
-        (((self.0 & Status::LAST_SEGMENT) >> Status::LAST_SEGMENT_SHIFT) as u8, side)
+    pub(super) fn last(self) -> LastSegment {
+        LastSegment(((self.0 & Status::LAST) >> Status::LAST_SHIFT) as u8)
     }
 
     #[inline(always)]
-    pub(super) fn set_last_segment(&mut self, segment: Segment, side: Side) {
-        self.0 &= !(Status::LAST_SEGMENT | Status::LAST_FROM_REPLY);
-        self.0 |= (segment as u32) << Status::LAST_SEGMENT_SHIFT;
-        self.0 |= Status::LAST_FROM_REPLY * side as u32;
+    pub(super) fn set_last(&mut self, last: LastSegment) {
+        self.0 = self.0 & !Status::LAST | u32::from(last.0) << Status::LAST_SHIFT;
     }
 
     /// TCP: this side's FIN began the close.

@@ -4,6 +4,7 @@
 //! the behaviour of Linux 6.18 as observed by probing; sequence numbers are checked by
 //! [`super::window`], which implements van Rooij, "Real Stateful TCP Packet Filtering in IP Filter".
 
+use super::status::LastSegment;
 use super::window::{self, Fit, Track};
 use super::{Side, Status, Timers};
 use crate::packet::{Packet, tcp_flags};
@@ -187,7 +188,7 @@ pub fn open(packet: &Packet, timers: &Timers, loose: bool) -> Option<(Status, Tr
         window::fit(&mut track, status, Side::Original, segment, packet, false);
     }
     status.set_tcp_state(state);
-    status.set_last_segment(segment, Side::Original);
+    track.last = LastSegment::new(segment, Side::Original);
     let timeout = timeout_after(timers, &track, state, segment);
     // Picked up in mid-stream and still unanswered: not for five days.
     let timeout = if state == TcpState::Established { timeout.min(timers.unacknowledged) } else { timeout };
@@ -203,7 +204,7 @@ pub fn step(status: &mut Status, track: &mut Track, side: Side, packet: &Packet,
         Cell::Invalid => return Step::Invalid,
         Cell::Ignore => return ignored(status, track, side, segment, old, packet, timers),
         Cell::To(TcpState::SynSent) if old >= TcpState::TimeWait && old != TcpState::SynSent2 => {
-            if reopens(*status, side) {
+            if reopens(*status, track, side) {
                 return Step::Reopen;
             }
             return ignored(status, track, side, segment, old, packet, timers);
@@ -219,7 +220,7 @@ pub fn step(status: &mut Status, track: &mut Track, side: Side, packet: &Packet,
             if old == TcpState::LastAck
                 && segment == Segment::Ack
                 && status.challenge_expected()
-                && status.last_segment() == (Segment::Syn as u8, side.other()) =>
+                && track.last == LastSegment::new(Segment::Syn, side.other()) =>
         {
             status.set_challenge_expected(false);
             return Step::Keep;
@@ -262,10 +263,10 @@ fn advance(
         match window::fit(track, *status, side, segment, packet, timers.liberal) {
             Fit::Accept => {}
             Fit::Ignore => return Step::Keep,
-            Fit::Invalid => return invalid(status, side, segment, timers),
+            Fit::Invalid => return invalid(*status, track, side, segment, timers),
         }
     }
-    status.set_last_segment(segment, side);
+    track.last = LastSegment::new(segment, side);
     status.set_tcp_state(next);
     if next == TcpState::FinWait && old != next {
         status.set_fin_seen(side);
@@ -290,8 +291,8 @@ fn advance(
 
 /// A SYN on a closed connection opens it anew if a FIN was once seen, or if the last segment was an
 /// RST from the SYN's own end; else it may be stale.
-fn reopens(status: Status, side: Side) -> bool {
-    status.any_fin_seen() || status.last_segment() == (Segment::Rst as u8, side)
+fn reopens(status: Status, track: &Track, side: Side) -> bool {
+    status.any_fin_seen() || track.last == LastSegment::new(Segment::Rst, side)
 }
 
 /// A segment that the tracker lets through without believing it: a SYN or SYN/ACK inside a
@@ -308,7 +309,7 @@ fn ignored(
 ) -> Step {
     if timers.check_window {
         let answers_ignored_syn = segment == Segment::SynAck
-            && status.last_segment() == (Segment::Syn as u8, side.other())
+            && track.last == LastSegment::new(Segment::Syn, side.other())
             && packet.ack() == track.last_end;
         if answers_ignored_syn {
             // The ends agree on the SYN that was not believed: so follow them.
@@ -330,22 +331,22 @@ fn ignored(
         }
         status.restart_handshake_notes(old == TcpState::LastAck);
     }
-    status.set_last_segment(segment, side);
+    track.last = LastSegment::new(segment, side);
     Step::Keep
 }
 
 /// A FIN or RST out of window may still be the end of the connection: once both ends have sent
 /// one, do not keep the entry for days.
 #[inline(never)]
-fn invalid(status: &mut Status, side: Side, segment: Segment, timers: &Timers) -> Step {
+fn invalid(status: Status, track: &mut Track, side: Side, segment: Segment, timers: &Timers) -> Step {
     if !status.assured() || !matches!(segment, Segment::Rst | Segment::Fin) {
         return Step::Invalid;
     }
-    let (last, last_side) = status.last_segment();
-    if last_side != side && (last == Segment::Fin as u8 || last == Segment::Rst as u8) {
+    let closing = track.last.is(Segment::Fin) || track.last.is(Segment::Rst);
+    if closing && track.last.is_from(side.other()) {
         return Step::InvalidShorten(timers.unacknowledged);
     }
-    status.set_last_segment(segment, side);
+    track.last = LastSegment::new(segment, side);
     Step::Invalid
 }
 

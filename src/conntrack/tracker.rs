@@ -23,8 +23,16 @@ pub struct Connection {
 
 /// Seven words whose meaning depends on the protocol: TCP window data, or when a UDP conversation
 /// becomes a stream (first word).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq)]
 pub struct Detail(pub [u64; 7]);
+
+impl PartialEq for Detail {
+    /// In line, as for flow keys.
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    }
+}
 
 /// What becomes of the connection. The packet's label says how rules see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +88,7 @@ impl Tracker {
             protocol::TCP => {
                 let (status, track, timeout) = tcp::open(packet, &self.timers, self.timers.loose)?;
                 connection.status = status;
-                connection.detail = Detail(track.to_words());
+                self.keep(&mut connection, track);
                 timeout
             }
             protocol::UDP => {
@@ -136,12 +144,24 @@ impl Tracker {
         Transition::Store(label(&mut connection.status, side))
     }
 
+    /// Puts what TCP remembers where it belongs.
+    #[inline(always)]
+    fn keep(&self, connection: &mut Connection, track: Track) {
+        match self.timers.check_window {
+            true => connection.detail = Detail(track.to_words()),
+            false => connection.status.set_last(track.last),
+        }
+    }
+
     #[inline]
     fn advance_tcp(&self, connection: &mut Connection, side: Side, packet: &Packet) -> Transition {
         let now = packet.time_ns;
-        let mut track = Track::from_words(connection.detail.0);
+        let mut track = match self.timers.check_window {
+            true => Track::from_words(connection.detail.0),
+            false => Track::of_flags_only(connection.status.last()),
+        };
         let step = tcp::step(&mut connection.status, &mut track, side, packet, &self.timers);
-        connection.detail = Detail(track.to_words());
+        self.keep(connection, track);
         match step {
             Step::Refresh(timeout) => connection.expires_ns = now.saturating_add(timeout),
             Step::Keep => {}

@@ -4,6 +4,7 @@
 //! (10th USENIX Security Symposium, 2001), with the tolerances that Linux adds. All sequence
 //! arithmetic is modulo 2^32.
 
+use super::status::LastSegment;
 use super::tcp::{Segment, TcpState};
 use super::{Side, Status};
 use crate::packet::{Packet, tcp_flags};
@@ -60,7 +61,9 @@ pub struct Track {
     /// Scale and flags of the last ignored SYN.
     ignored_scale: u8,
     ignored_flags: u8,
-    reserved: [u8; 3],
+    /// The last segment that was taken note of.
+    pub(super) last: LastSegment,
+    reserved: [u8; 2],
 }
 
 const _: () = assert!(size_of::<Track>() == 56);
@@ -129,6 +132,12 @@ impl Track {
     pub fn from_words(words: [u64; 7]) -> Self {
         // SAFETY: as in `to_words`; every field is an integer for which any bytes are valid.
         unsafe { std::mem::transmute::<[u64; 7], Track>(words) }
+    }
+
+    /// For connections whose windows are not checked: only the last segment is known.
+    #[inline(always)]
+    pub(super) fn of_flags_only(last: LastSegment) -> Self {
+        Track { last, ..Track::default() }
     }
 
     /// A connection opened by this SYN.
@@ -353,7 +362,7 @@ pub(super) fn fit(
     }
     if segment == Segment::Ack {
         let ack = Ack { seq, ack, end, window: raw_window };
-        track.count_repetition(ack, status.last_segment().1 == side);
+        track.count_repetition(ack, track.last.is_from(side));
     }
     Fit::Accept
 }
@@ -375,7 +384,7 @@ pub(super) fn judge_reset(
     let peer = side.other() as usize;
     let established = old == TcpState::Established && status.assured();
     let seq = packet.seq();
-    let (last, last_side) = status.last_segment();
+    let last = track.last;
     let mut keep = false;
     if track.flags[peer] & flag::ACKED != 0 {
         let expected = track.senders[peer].max_ack;
@@ -385,19 +394,15 @@ pub(super) fn judge_reset(
         if before(seq, expected) && !ignore_invalid_rst {
             return Reset::Invalid;
         }
-        let follows_last_data = last == Segment::Ack as u8 && last_side == side && seq == track.last_end;
+        let follows_last_data = last == LastSegment::new(Segment::Ack, side) && seq == track.last_end;
         if !established || seq == expected || follows_last_data {
             return Reset::InWindow;
         }
         keep = true;
     }
-    let answers_ignored =
-        (status.replied() && last == Segment::Syn as u8) || (!status.assured() && last == Segment::Ack as u8);
+    let answers_ignored = (status.replied() && last.is(Segment::Syn)) || (!status.assured() && last.is(Segment::Ack));
     let skip = (answers_ignored && packet.ack() == track.last_end)
-        || (old == TcpState::SynSent
-            && last == Segment::Ack as u8
-            && last_side == Side::Reply
-            && seq == track.last_ack);
+        || (old == TcpState::SynSent && last == LastSegment::new(Segment::Ack, Side::Reply) && seq == track.last_ack);
     match (keep, skip) {
         (false, false) => Reset::InWindow,
         (false, true) => Reset::Skip,

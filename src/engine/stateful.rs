@@ -84,7 +84,7 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
             }
             let mut new = old;
             let (done, state) = match self.tracker.advance(&mut new, packet) {
-                Transition::Store(state) => (new == old || self.table.store(slot, &old, &new, detail), state),
+                Transition::Store(state) => (self.table.store(slot, &old, &new, detail), state),
                 Transition::Remove(state) => (self.table.remove(place, slot, &old), state),
                 Transition::Reopen => {
                     self.table.remove(place, slot, &old);

@@ -54,8 +54,15 @@ const TCP_MAX_HEADER: usize = 60;
 
 #[inline]
 fn tcp(packet: Packet, ip: &Ip) -> Result<Packet, Ignored> {
-    let head = head::<TCP_MAX_HEADER>(ip, 4).ok_or(CUT)?;
-    let packet = ports(packet, &head);
+    let padded;
+    let head = match ip.payload.len() >= TCP_MAX_HEADER.min(ip.payload_len) && ip.payload.len() >= 20 {
+        true => ip.payload,
+        false => {
+            padded = head::<TCP_MAX_HEADER>(ip, 4).ok_or(CUT)?;
+            &padded[..]
+        }
+    };
+    let packet = ports(packet, head);
     let header_len = usize::from(head[12] >> 4) * 4;
     let bits = head[13];
     if header_len < 20 || header_len > ip.payload_len || !legal_flags(bits) {

@@ -8,7 +8,6 @@ use pcap_file::DataLink;
 use pcap_file::pcap::{PcapParseError, PcapParser, PcapTsResolution};
 use pcap_file::pcapng::{Block, PcapNgParseError, PcapNgParser};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
 
 /// One frame of a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +44,8 @@ pub struct Summary {
     pub captured_bytes: u64,
     /// Bytes on the wire.
     pub wire_bytes: u64,
-    /// Frames by link type.
-    pub link_types: BTreeMap<u16, u64>,
+    /// Frames by link type, in order of appearance.
+    pub link_types: Vec<(u16, u64)>,
     /// Largest capture length that the file declares; 0 for none.
     pub snaplen: u32,
     /// Frames of which less was captured than was on the wire.
@@ -82,6 +81,7 @@ impl Summary {
         cut.into_iter().chain(bad).collect()
     }
 
+    #[inline]
     fn add(&mut self, frame: &Frame, previous: Option<&Frame>) {
         if previous.is_none() {
             self.first_ns = frame.time_ns;
@@ -89,7 +89,10 @@ impl Summary {
         self.packets += 1;
         self.captured_bytes += u64::from(frame.captured);
         self.wire_bytes += u64::from(frame.wire);
-        *self.link_types.entry(frame.link_type).or_default() += 1;
+        match self.link_types.iter_mut().find(|(link, _)| *link == frame.link_type) {
+            Some((_, count)) => *count += 1,
+            None => self.link_types.push((frame.link_type, 1)),
+        }
         self.snaplen_cut += u64::from(frame.captured < frame.wire);
         self.first_ns = self.first_ns.min(frame.time_ns);
         self.last_ns = self.last_ns.max(frame.time_ns);
@@ -107,21 +110,22 @@ pub struct Frames<'a> {
 /// Frames decoded by one task: enough work to hand over, small enough to balance.
 const CHUNK: usize = 8192;
 
+/// Bytes of a small frame with its record header.
+const SMALL_RECORD: usize = 16 + 64;
+
 impl Capture {
     /// Finds every frame. A file that is cut off gives what was whole, and says so in
     /// [`Summary::cut`].
     pub fn frames(&self) -> Result<Frames<'_>, TraceError> {
-        let mut frames = Frames { capture: self, frames: Vec::new(), summary: Summary::default() };
+        // Most frames are larger: growing the list again and again costs more than the room.
+        let estimate = self.bytes().len() / SMALL_RECORD;
+        let mut frames = Frames { capture: self, frames: Vec::with_capacity(estimate), summary: Summary::default() };
         match self.format {
             Format::Pcap => frames.read_pcap()?,
             Format::PcapNg => frames.read_pcapng()?,
         }
         if u32::try_from(frames.frames.len()).is_err() {
             return Err(TraceError::TooManyPackets(self.path().to_owned()));
-        }
-        for i in 0..frames.frames.len() {
-            let previous = i.checked_sub(1).map(|p| &frames.frames[p]);
-            frames.summary.add(&frames.frames[i], previous);
         }
         Ok(frames)
     }
@@ -154,6 +158,12 @@ impl<'a> Frames<'a> {
         Decoded { chunks }
     }
 
+    #[inline]
+    fn push(&mut self, frame: Frame) {
+        self.summary.add(&frame, self.frames.last());
+        self.frames.push(frame);
+    }
+
     fn read_pcap(&mut self) -> Result<(), TraceError> {
         let bytes = self.capture.bytes();
         let header_error =
@@ -177,7 +187,7 @@ impl<'a> Frames<'a> {
                     break;
                 }
             };
-            self.frames.push(Frame {
+            self.push(Frame {
                 offset: offset + 16,
                 captured: packet.incl_len,
                 wire: packet.orig_len,
@@ -230,7 +240,7 @@ impl<'a> Frames<'a> {
                 self.summary.bad_blocks += 1;
                 continue;
             };
-            self.frames.push(Frame {
+            self.push(Frame {
                 // The data is a part of the map.
                 offset: (data.as_ptr().addr() - bytes.as_ptr().addr()) as u64,
                 captured: data.len() as u32,

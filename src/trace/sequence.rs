@@ -2,7 +2,7 @@
 
 use super::fragments::Datagram;
 use super::{Frames, fragments::Reassembly};
-use crate::conntrack::Profile;
+use crate::conntrack::{MAX_TIME_NS, Profile};
 use crate::packet::{Exempt, Ignored, Packet, flags, piece, protocol};
 use std::net::IpAddr;
 
@@ -39,7 +39,7 @@ impl Trace {
         let mut now_ns = 0;
         let results = decoded.chunks.into_iter().flatten();
         for ((number, frame), result) in (1u32..).zip(frames.list()).zip(results) {
-            now_ns = now_ns.max(frame.time_ns);
+            now_ns = now_ns.max(frame.time_ns.min(MAX_TIME_NS));
             let mut packet = match result.and_then(|packet| not_exempt(packet, profile)) {
                 Ok(packet) => packet,
                 Err(why) => {

@@ -1,6 +1,6 @@
 //! An entry: two cache lines that hold one connection.
 
-use crate::conntrack::{Connection, Detail, Status};
+use crate::conntrack::{Connection, Detail, MAX_TIME_NS, MAX_TIMEOUT_S, Status};
 use crate::packet::FlowKey;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
 
@@ -8,9 +8,10 @@ use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
 #[repr(C, align(64))]
 pub(super) struct Entry {
     key: [AtomicU64; 5],
-    /// `generation << 32 | LIVE | status`.
+    /// Generation, live bit, status and the deadline in units of 1.07 s: see [`Word`].
     state: AtomicU64,
-    expires_ns: AtomicU64,
+    /// The rest of the deadline: its low 30 bits in ns.
+    deadline_low: AtomicU32,
     /// While free: the next free entry, plus one.
     pub(super) next_free: AtomicU32,
     detail: [AtomicU64; 7],
@@ -19,18 +20,51 @@ pub(super) struct Entry {
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Entry>() == 128);
 
-const LIVE: u64 = 1 << 31;
-const _: () = assert!(Status::BITS < 31);
+/// The state word: `generation << 48 | live << 47 | status << 32 | deadline >> 30`.
+///
+/// All that must change together is in it. A packet that only moves the deadline within the same
+/// 1.07 s, as most do, changes the other word alone: no swap, one plain store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Word(u64);
 
-/// The state word of a live entry.
-#[inline(always)]
-fn live_word(generation: u32, status: Status) -> u64 {
-    u64::from(generation) << 32 | LIVE | u64::from(status.bits())
-}
+const LOW_BITS: u32 = 30;
+const LOW_MASK: u64 = (1 << LOW_BITS) - 1;
+const LIVE: u64 = 1 << 47;
+const _: () = assert!(Status::BITS <= 15);
+/// Deadlines fit: the coarse part has 32 bits.
+const _: () = assert!((MAX_TIME_NS + MAX_TIMEOUT_S * 1_000_000_000) >> LOW_BITS <= u32::MAX as u64);
 
-#[inline(always)]
-fn generation_of(word: u64) -> u32 {
-    (word >> 32) as u32
+impl Word {
+    #[inline(always)]
+    fn live(generation: u16, connection: &Connection) -> Self {
+        let status = u64::from(connection.status.bits()) << 32;
+        Word(u64::from(generation) << 48 | LIVE | status | connection.expires_ns >> LOW_BITS)
+    }
+
+    #[inline(always)]
+    fn dead(generation: u16) -> Self {
+        Word(u64::from(generation) << 48)
+    }
+
+    #[inline(always)]
+    fn generation(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    #[inline(always)]
+    fn is_live(self) -> bool {
+        self.0 & LIVE != 0
+    }
+
+    #[inline(always)]
+    fn status(self) -> Status {
+        Status::from_bits((self.0 >> 32) as u32 & 0x7fff)
+    }
+
+    #[inline(always)]
+    fn deadline(self, low: u32) -> u64 {
+        (self.0 & u64::from(u32::MAX)) << LOW_BITS | u64::from(low)
+    }
 }
 
 impl Entry {
@@ -38,7 +72,7 @@ impl Entry {
         Entry {
             key: std::array::from_fn(|_| AtomicU64::new(0)),
             state: AtomicU64::new(0),
-            expires_ns: AtomicU64::new(0),
+            deadline_low: AtomicU32::new(0),
             next_free: AtomicU32::new(0),
             detail: std::array::from_fn(|_| AtomicU64::new(0)),
         }
@@ -46,33 +80,40 @@ impl Entry {
 
     /// Fills a free entry. Only its allocator calls this; nobody can reach the entry yet, but an
     /// overtaken reader may still look at it.
-    pub(super) fn fill(&self, key: &FlowKey, connection: &Connection, detail: bool) -> u32 {
+    pub(super) fn fill(&self, key: &FlowKey, connection: &Connection, detail: bool) -> u16 {
         // Relaxed: this core set the word when it freed the entry, or got it through the free
         // list's acquire.
-        let generation = generation_of(self.state.load(Relaxed));
+        let generation = Word(self.state.load(Relaxed)).generation();
         // Release fence: an overtaken reader that sees one of the stores below, and then passes its
         // acquire fence, also sees that the old generation is over. (Found missing by loom.)
         fence(Release);
         for (word, value) in self.key.iter().zip(key.words) {
             word.store(value, Relaxed);
         }
-        self.expires_ns.store(connection.expires_ns, Relaxed);
+        self.store_rest(connection, detail);
+        // Release: whoever acquires this word sees key and connection of this generation.
+        self.state.store(Word::live(generation, connection).0, Release);
+        generation
+    }
+
+    /// Relaxed: published by the state word, or exact because one core owns the flow (see the
+    /// module's head).
+    #[inline(always)]
+    fn store_rest(&self, connection: &Connection, detail: bool) {
+        self.deadline_low.store((connection.expires_ns & LOW_MASK) as u32, Relaxed);
         if detail {
             for (word, value) in self.detail.iter().zip(connection.detail.0) {
                 word.store(value, Relaxed);
             }
         }
-        // Release: whoever acquires this word sees key and connection of this generation.
-        self.state.store(live_word(generation, connection.status), Release);
-        generation
     }
 
     /// The generation, if the entry is live and holds this key.
     #[inline(always)]
-    pub(super) fn holds(&self, key: &FlowKey) -> Option<u32> {
+    pub(super) fn holds(&self, key: &FlowKey) -> Option<u16> {
         // Acquire: pairs with the release in `fill`, so the key read below is not older than this.
-        let before = self.state.load(Acquire);
-        if before & LIVE == 0 {
+        let before = Word(self.state.load(Acquire));
+        if !before.is_live() {
             return None;
         }
         let mut difference = 0;
@@ -85,97 +126,73 @@ impl Entry {
         // The fence orders the key loads before the second look: a key that was overwritten in
         // between belongs to a later generation, and `kill` advanced that first.
         fence(Acquire);
-        let after = self.state.load(Relaxed);
-        (generation_of(before) == generation_of(after)).then_some(generation_of(before))
+        let after = Word(self.state.load(Relaxed));
+        (before.generation() == after.generation()).then_some(before.generation())
     }
 
-    /// The connection, if the entry is still live in this generation.
+    /// The connection, if the entry is still live in this generation and did not change meanwhile.
     #[inline(always)]
-    pub(super) fn load(&self, generation: u32, detail: bool) -> Option<Connection> {
+    pub(super) fn load(&self, generation: u16, detail: bool) -> Option<Connection> {
         // Acquire: pairs with the release of `fill` and `store`.
-        let word = self.state.load(Acquire);
-        let expires_ns = self.expires_ns.load(Relaxed);
+        let word = Word(self.state.load(Acquire));
+        let low = self.deadline_low.load(Relaxed);
         let mut words = [0; 7];
         if detail {
             for (value, word) in words.iter_mut().zip(&self.detail) {
                 *value = word.load(Relaxed);
             }
         }
-        // As in `holds`: what was read belongs to the generation only if it did not advance.
+        // As in `holds`: what was read belongs together only if the word is still the same.
         fence(Acquire);
-        let after = self.state.load(Relaxed);
-        let ours = |word: u64| word & LIVE != 0 && generation_of(word) == generation;
-        if !ours(word) || !ours(after) {
+        if !word.is_live() || word.generation() != generation || Word(self.state.load(Relaxed)) != word {
             return None;
         }
-        Some(Connection { status: Status::from_bits((word & (LIVE - 1)) as u32), expires_ns, detail: Detail(words) })
+        Some(Connection { status: word.status(), expires_ns: word.deadline(low), detail: Detail(words) })
     }
 
     /// Generation and connection (without detail) of whatever live entry this is.
-    pub(super) fn snapshot(&self) -> Option<(u32, Connection)> {
-        let generation = generation_of(self.state.load(Acquire));
+    pub(super) fn snapshot(&self) -> Option<(u16, Connection)> {
+        let generation = Word(self.state.load(Acquire)).generation();
         Some((generation, self.load(generation, false)?))
     }
 
     /// Replaces `old` by `new`. False: the entry has changed, or is gone.
+    ///
+    /// Where the word stays the same, another core may remove and reuse the entry between the look
+    /// at the word and the plain stores. Steering by flow rules that out; without it the reused
+    /// entry's deadline may be off by up to 1.07 s.
     #[inline(always)]
-    pub(super) fn store(&self, generation: u32, old: &Connection, new: &Connection, detail: bool) -> bool {
-        let expected = live_word(generation, old.status);
-        if old.status != new.status {
-            let word = live_word(generation, new.status);
+    pub(super) fn store(&self, generation: u16, old: &Connection, new: &Connection, detail: bool) -> bool {
+        let (expected, word) = (Word::live(generation, old), Word::live(generation, new));
+        let unchanged = match expected == word {
+            true => Word(self.state.load(Acquire)) == expected,
             // AcqRel: takes over what the last writer released, and releases to the next.
-            if self.state.compare_exchange(expected, word, AcqRel, Relaxed).is_err() {
-                return false;
-            }
-            // The new status is ours, and so is its timer: another core that refreshed the timer
-            // under the old status must not keep it. Whoever changes the status again takes over.
-            let mut current = old.expires_ns;
-            while let Err(actual) = self.expires_ns.compare_exchange(current, new.expires_ns, AcqRel, Relaxed) {
-                if self.state.load(Acquire) != word {
-                    break;
-                }
-                current = actual;
-            }
-        } else if self.state.load(Acquire) != expected {
-            return false;
-        } else if old.expires_ns != new.expires_ns {
-            // A swap, not a store: it fails if another core refreshed the entry, or removed and
-            // reused it, since. (If the reused entry has the very same deadline, its deadline
-            // becomes ours: then the new flow may live too long or too short by the difference of
-            // two timeouts. It takes a removal and an insert between two of our instructions, which
-            // steering by flow rules out.)
-            let swapped = self.expires_ns.compare_exchange(old.expires_ns, new.expires_ns, AcqRel, Relaxed);
-            if swapped.is_err() || self.state.load(Acquire) != expected {
-                return false;
-            }
+            false => self.state.compare_exchange(expected.0, word.0, AcqRel, Relaxed).is_ok(),
+        };
+        if unchanged {
+            self.store_rest(new, detail);
         }
-        if detail && old.detail != new.detail {
-            // Relaxed: one core owns the flow (see the module's head).
-            for (word, value) in self.detail.iter().zip(new.detail.0) {
-                word.store(value, Relaxed);
-            }
-        }
-        true
+        unchanged
     }
 
-    /// Ends the generation. True for the one core that did it.
-    pub(super) fn kill(&self, generation: u32, status: Status) -> bool {
-        let dead = u64::from(generation.wrapping_add(1)) << 32;
+    /// Ends the generation, if the entry still is what `old` says. True for the one core that did it.
+    pub(super) fn kill(&self, generation: u16, old: &Connection) -> bool {
+        let dead = Word::dead(generation.wrapping_add(1));
         // AcqRel: the entry's new owner sees all earlier writes, and an overtaken reader that sees
         // what the owner writes next also sees the new generation.
-        self.state.compare_exchange(live_word(generation, status), dead, AcqRel, Relaxed).is_ok()
+        self.state.compare_exchange(Word::live(generation, old).0, dead.0, AcqRel, Relaxed).is_ok()
     }
 
     /// Ends the generation of an entry that only the caller can reach.
-    pub(super) fn discard(&self, generation: u32) {
+    pub(super) fn discard(&self, generation: u16) {
         // Release: as in `kill`.
-        self.state.store(u64::from(generation.wrapping_add(1)) << 32, Release);
+        self.state.store(Word::dead(generation.wrapping_add(1)).0, Release);
     }
 
     /// Marks an entry dead while no worker runs.
     pub(super) fn reset(&self) {
-        let generation = generation_of(self.state.load(Relaxed)).wrapping_add(1);
-        self.state.store(u64::from(generation) << 32, Relaxed);
+        let generation = Word(self.state.load(Relaxed)).generation().wrapping_add(1);
+        self.state.store(Word::dead(generation).0, Relaxed);
     }
 
     #[inline(always)]

@@ -76,7 +76,7 @@ pub struct Worker<'a> {
 pub struct Slot {
     shard: u32,
     index: u32,
-    generation: u32,
+    generation: u16,
 }
 
 impl Worker<'_> {

@@ -123,13 +123,13 @@ impl Shard {
 
     /// Index and generation of the live entry with this key.
     #[inline(always)]
-    pub(super) fn find(&self, hash: u64, key: &FlowKey) -> Option<(u32, u32)> {
+    pub(super) fn find(&self, hash: u64, key: &FlowKey) -> Option<(u32, u16)> {
         self.search(self.home(hash), hash, key).1
     }
 
     /// A header of the home bucket, and the entry with this key that was reachable under it.
     #[inline(always)]
-    fn search(&self, home: &Bucket, hash: u64, key: &FlowKey) -> (u64, Option<(u32, u32)>) {
+    fn search(&self, home: &Bucket, hash: u64, key: &FlowKey) -> (u64, Option<(u32, u16)>) {
         loop {
             // Acquire: pairs with the swap in `publish`, so the entry behind a bit is filled.
             let header = home.header.load(Acquire);
@@ -147,7 +147,7 @@ impl Shard {
     }
 
     #[inline(always)]
-    fn find_under(&self, home: &Bucket, header: u64, hash: u64, key: &FlowKey) -> Option<(u32, u32)> {
+    fn find_under(&self, home: &Bucket, header: u64, hash: u64, key: &FlowKey) -> Option<(u32, u16)> {
         let tag = tag_of(hash);
         let mut bits = occupancy(header);
         while bits != 0 {
@@ -241,8 +241,8 @@ impl Shard {
     }
 
     /// Removes the entry if it still is what `old` says.
-    pub(super) fn remove(&self, hash: u64, index: u32, generation: u32, old: &Connection) -> bool {
-        if !self.entry(index).kill(generation, old.status) {
+    pub(super) fn remove(&self, hash: u64, index: u32, generation: u16, old: &Connection) -> bool {
+        if !self.entry(index).kill(generation, old) {
             return false;
         }
         self.unlink(self.home(hash), index);
@@ -334,7 +334,7 @@ impl Shard {
                 let Some((generation, connection)) = self.entry(index).snapshot() else { continue };
                 if now_ns < connection.expires_ns {
                     self.note_expiry(connection.expires_ns);
-                } else if self.entry(index).kill(generation, connection.status) {
+                } else if self.entry(index).kill(generation, &connection) {
                     self.unlink(home, index);
                     self.release(index);
                     removed += 1;
