@@ -1,0 +1,304 @@
+//! The program from outside: what it prints, what it writes, how it fails.
+
+mod common;
+
+use assert_cmd::Command;
+use common::*;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use tempfile::{TempDir, tempdir};
+
+fn ctbench() -> Command {
+    let mut command = Command::cargo_bin("ctbench").unwrap();
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+/// A capture with a web visit, its policies, and a scenario.
+fn fixture() -> TempDir {
+    let folder = tempdir().unwrap();
+    let mut frames = connection((CLIENT, 51_334), (SERVER, 80));
+    frames.push(udp((CLIENT, 5353), (SERVER, 53), b"?"));
+    frames.push(vec![0; 20]);
+    write(folder.path(), "trace.pcap", pcap(&frames, PLAIN));
+    write(folder.path(), "sg.json", security_groups(&[("tcp", 80, 80, "0.0.0.0/0")], &[]));
+    let acl = [(false, 100, true, "6", 80, 80), (true, 100, true, "6", 1024, 65_535)];
+    write(folder.path(), "acl.json", network_acl(&acl));
+    write(folder.path(), "scenario.toml", scenario(""));
+    folder
+}
+
+fn scenario(more: &str) -> String {
+    format!(
+        "title = \"A visit\"\ntrace = \"trace.pcap\"\ninside = [\"{INSIDE}\"]\nsecurity_groups = \"sg.json\"\nnetwork_acls = \"acl.json\"\n{more}"
+    )
+}
+
+/// Runs and returns (exit code, stdout, stderr).
+fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = ctbench();
+    let output = command.current_dir(folder).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Fails with this exit code, says all of these on stderr, and does not panic.
+fn fails(folder: &Path, arguments: &[&str], code: i32, says: &[&str]) {
+    let (found, _, stderr) = run(folder, arguments);
+    for word in says {
+        assert!(stderr.contains(word), "{arguments:?}: no {word:?} in: {stderr}");
+    }
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert_eq!(found, code, "{arguments:?}: {stderr}");
+}
+
+const QUICK: [&str; 2] = ["--time", "0.01"];
+
+#[test]
+fn engines_are_listed() {
+    let (code, stdout, _) = run(Path::new("."), &["engines"]);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(stdout);
+}
+
+#[test]
+fn help_is_stable() {
+    for verb in
+        [&["--help"][..], &["compare", "--help"], &["replay", "--help"], &["verify", "--help"], &["info", "--help"]]
+    {
+        let (code, stdout, _) = run(Path::new("."), verb);
+        assert_eq!(code, 0);
+        insta::assert_snapshot!(format!("help_{}", verb[0].trim_start_matches("--")), stdout);
+    }
+}
+
+#[test]
+fn verify_checks_every_engine_and_blesses() {
+    let folder = fixture();
+    let (code, stdout, _) = run(folder.path(), &["verify", "scenario.toml"]);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(stdout);
+    let (code, _, _) = run(folder.path(), &["verify", "scenario.toml", "--bless"]);
+    assert_eq!(code, 0);
+    let blessed = fs::read_to_string(folder.path().join("scenario.toml")).unwrap();
+    insta::assert_snapshot!("blessed", blessed);
+    // A scenario that expects something else is exit code 3, from `verify` and from `compare`.
+    let wrong = blessed.replace("accept = 9, drop = 1", "accept = 10, drop = 0");
+    assert_ne!(wrong, blessed);
+    write(folder.path(), "scenario.toml", wrong);
+    let (code, stdout, _) = run(folder.path(), &["verify", "scenario.toml"]);
+    assert_eq!(code, 3, "{stdout}");
+    assert!(stdout.contains("not as the scenario expects"), "{stdout}");
+    let (code, stdout, _) = run(folder.path(), &["compare", "scenario.toml", QUICK[0], QUICK[1]]);
+    assert_eq!(code, 3);
+    assert!(stdout.contains("ERROR"), "{stdout}");
+}
+
+#[test]
+fn verdict_csv_names_rules_and_every_packet() {
+    let folder = fixture();
+    for (engine, name) in [("stateful-lockfree-linear", "stateful"), ("stateless-linear", "stateless")] {
+        let arguments = ["replay", "scenario.toml", "--engine", engine, "--verdicts", "-", QUICK[0], QUICK[1]];
+        let (code, stdout, _) = run(folder.path(), &arguments);
+        assert_eq!(code, 0);
+        insta::assert_snapshot!(name, stdout);
+    }
+}
+
+#[test]
+fn comparison_answers_in_a_sentence_and_its_json_follows_the_schema() {
+    let folder = fixture();
+    let arguments = [
+        "compare",
+        "scenario.toml",
+        "--json",
+        "result.json",
+        "--csv",
+        "result.csv",
+        "--cores",
+        "1,2",
+        QUICK[0],
+        QUICK[1],
+    ];
+    let (code, stdout, stderr) = run(folder.path(), &arguments);
+    assert_eq!(code, 0, "{stderr}");
+    for expected in [
+        "A visit",
+        "stateful-lockfree-linear",
+        "On 1 core, remembering",
+        "On 2 cores, remembering",
+        "are the same on all 10 packets",
+    ] {
+        assert!(stdout.contains(expected), "no {expected:?} in: {stdout}");
+    }
+    let result: Value = serde_json::from_str(&fs::read_to_string(folder.path().join("result.json")).unwrap()).unwrap();
+    assert_valid(&result);
+    let runs = result["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 9);
+    for run in runs {
+        let outcomes: u64 = run["outcomes"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+        assert_eq!(outcomes, 11, "outcomes sum up to the packets read: {run}");
+        let verdicts = ["accept", "drop", "ignored"].map(|v| run["verdicts"][v].as_u64().unwrap());
+        assert_eq!(verdicts.iter().sum::<u64>(), 11);
+    }
+    let csv = fs::read_to_string(folder.path().join("result.csv")).unwrap();
+    let columns: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
+    assert_eq!(columns, vec![20; 10]);
+}
+
+fn assert_valid(result: &Value) {
+    let schema = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("results/schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
+    let errors: Vec<String> = validator.iter_errors(result).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
+#[test]
+fn one_world_alone_runs_its_engines_only() {
+    let folder = fixture();
+    let base = ["trace.pcap", "--inside", INSIDE, "--security-groups", "sg.json"];
+    let compare = [&["compare"][..], &base, &["--json", "-"], &QUICK].concat();
+    let (code, stdout, _) = run(folder.path(), &compare);
+    assert_eq!(code, 0);
+    let result: Value = serde_json::from_str(&stdout).unwrap();
+    assert_valid(&result);
+    assert_eq!(result["worlds"], Value::Null);
+    assert!(result["runs"].as_array().unwrap().iter().all(|run| run["engine"] != "stateless-linear"));
+    let stateless = [&["replay"][..], &base, &["--engine", "stateless-linear"]].concat();
+    fails(folder.path(), &stateless, 1, &["stateless-linear needs a network ACL", "--network-acls"]);
+}
+
+#[test]
+fn the_classic_mistake_gets_no_cost_but_a_count() {
+    let arguments = ["compare", "traces/forgotten-ephemeral-ports", "--cores", "1", QUICK[0], QUICK[1]];
+    let (code, stdout, stderr) = run(Path::new(env!("CARGO_MANIFEST_DIR")), &arguments);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("No cost of remembering is given"), "{stdout}");
+    assert!(stdout.contains("differ on 20,7"), "{stdout}");
+    assert!(!stdout.contains("remembering costs"), "{stdout}");
+}
+
+#[test]
+fn info_describes_a_capture() {
+    let folder = fixture();
+    let (code, stdout, _) = run(folder.path(), &["info", "trace.pcap"]);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(stdout);
+    let (code, stdout, _) = run(folder.path(), &["info", "trace.pcap", "--format", "json", "--inside", INSIDE]);
+    assert_eq!(code, 0);
+    let info: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&info["packets"], &info["flows"], &info["bytes"]), (&11.into(), &2.into(), &565.into()));
+    assert_eq!(info["not_evaluated"]["not-ip"], 1);
+}
+
+#[test]
+fn usage_mistakes_are_exit_code_2() {
+    let folder = fixture();
+    fails(folder.path(), &["compare", "--no-such-option"], 2, &["--no-such-option"]);
+    fails(folder.path(), &["compare", "--cores", "0"], 2, &["--cores"]);
+    fails(folder.path(), &["compare", "--time", "0"], 2, &["--time"]);
+    fails(folder.path(), &["compare", "--burst", "65"], 2, &["--burst"]);
+    fails(folder.path(), &["compare", "--steering", "spray"], 2, &["symmetric"]);
+}
+
+#[test]
+fn inputs_that_cannot_be_used_say_why_and_what_to_do() {
+    let folder = fixture();
+    let at = folder.path();
+    fails(at, &["compare", "missing.pcap"], 1, &["missing.pcap", "No such file"]);
+    fails(at, &["compare", "trace.pcap"], 1, &["--inside", "ctbench info trace.pcap"]);
+    fails(at, &["compare", "trace.pcap", "--inside", INSIDE], 1, &["--security-groups FILE"]);
+    fails(at, &["compare", "scenario.toml", "--engine", "statefull-*"], 1, &["statefull-*", "ctbench engines"]);
+    fails(at, &["compare", "scenario.toml", "--verdicts", "-"], 1, &["--engine"]);
+    fails(at, &["compare", "scenario.toml", "--capacity", "4294967296"], 1, &["too large", "at most"]);
+    fails(at, &["info", "sg.json"], 1, &["sg.json", "neither pcap nor pcapng", "7b 22"]);
+    write(at, "empty.pcap", "");
+    fails(at, &["info", "empty.pcap"], 1, &["empty.pcap is empty"]);
+    fails(at, &["info", "."], 1, &["is a folder"]);
+    write(at, "short.pcap", &pcap(&[], PLAIN)[..10]);
+    fails(at, &["info", "short.pcap"], 1, &["short.pcap", "header"]);
+    write(at, "trace.pcap.gz", [0x1f, 0x8b, 8, 0]);
+    fails(at, &["info", "trace.pcap.gz"], 1, &["gzip -d"]);
+}
+
+#[test]
+fn a_capture_cut_in_a_packet_is_used_up_to_there() {
+    let folder = fixture();
+    let whole = fs::read(folder.path().join("trace.pcap")).unwrap();
+    write(folder.path(), "cut.pcap", &whole[..whole.len() - 25]);
+    let base = ["cut.pcap", "--inside", INSIDE, "--security-groups", "sg.json"];
+    let (code, stdout, stderr) = run(folder.path(), &[&["verify"][..], &base].concat());
+    assert_eq!(code, 0);
+    assert!(stdout.contains("accept         9  drop         1"), "{stdout}");
+    assert!(stderr.contains("cut off at byte") && stderr.contains("10 packets before it are used"), "{stderr}");
+    let (_, stdout, _) = run(folder.path(), &["info", "cut.pcap"]);
+    assert!(stdout.contains("cut off"), "{stdout}");
+}
+
+#[test]
+fn an_unsupported_link_type_is_counted() {
+    let folder = fixture();
+    let frames = connection((CLIENT, 51_334), (SERVER, 80));
+    write(folder.path(), "wifi.pcap", pcap(&frames, PcapStyle { link_type: 105, ..PLAIN }));
+    let (code, stdout, _) = run(folder.path(), &["info", "wifi.pcap"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("link type 105 (not supported)") && stdout.contains("link-type 9"), "{stdout}");
+}
+
+#[test]
+fn addresses_that_no_packet_has_are_a_warning() {
+    let folder = fixture();
+    let arguments =
+        ["compare", "trace.pcap", "--inside", "192.0.2.0/24", "--security-groups", "sg.json", QUICK[0], QUICK[1]];
+    let (code, stdout, stderr) = run(folder.path(), &arguments);
+    assert_eq!(code, 0);
+    assert!(stderr.contains("192.0.2.0/24") && stderr.contains("nothing is evaluated"), "{stderr}");
+    assert!(stdout.contains("no packet is evaluated"), "{stdout}");
+}
+
+#[test]
+fn policies_and_scenarios_with_mistakes_name_the_place() {
+    let folder = fixture();
+    let at = folder.path();
+    let scenarios = [
+        ("titel = \"x\"\n", "titel"),
+        ("[conntrack]\ntcp_establish = 1\n", "tcp_established"),
+        ("[conntrack]\nudp = 999999999999\n", "out of range"),
+        ("[table]\nshards = 0\n", "1 to 65,536"),
+        ("profile = \"azure\"\n", "azure"),
+    ];
+    for (line, says) in scenarios {
+        write(at, "wrong.toml", scenario(line));
+        fails(at, &["verify", "wrong.toml"], 1, &["wrong.toml", says]);
+    }
+    let base = ["verify", "trace.pcap", "--inside", INSIDE, "--security-groups"];
+    for (rule, says) in [
+        (("tcp", 90, 80, "0.0.0.0/0"), "SecurityGroups[0].IpPermissions[0].ToPort"),
+        (("tcp", 80, 70_000, "0.0.0.0/0"), "found 70000; expected a whole number from -1 to 65535"),
+        (("tcpp", 80, 80, "0.0.0.0/0"), "IpProtocol: found \"tcpp\""),
+        (("tcp", 80, 80, "10.0.0.0/33"), "IpRanges[0].CidrIp"),
+    ] {
+        write(at, "wrong.json", security_groups(&[rule], &[]));
+        fails(at, &[&base[..], &["wrong.json"]].concat(), 1, &["wrong.json", says]);
+    }
+    write(at, "wrong.json", "{ \"SecurityGroups\": [");
+    fails(at, &[&base[..], &["wrong.json"]].concat(), 1, &["wrong.json", "not JSON", "line 1"]);
+    fails(at, &[&base[..], &["acl.json"]].concat(), 1, &["acl.json", "aws ec2 describe-security-groups"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_that_names_the_file() {
+    if !Path::new("/dev/full").exists() {
+        eprintln!("SKIPPED: this system has no /dev/full");
+        return;
+    }
+    let folder = fixture();
+    for option in ["--json", "--csv"] {
+        let arguments = ["compare", "scenario.toml", option, "/dev/full", QUICK[0], QUICK[1]];
+        fails(folder.path(), &arguments, 1, &["writing /dev/full", "No space left"]);
+    }
+    let arguments = ["replay", "scenario.toml", "--engine", "reference", "--verdicts", "/dev/full", QUICK[0], QUICK[1]];
+    fails(folder.path(), &arguments, 1, &["writing /dev/full", "No space left"]);
+}
