@@ -1,0 +1,80 @@
+//! No engine but the reference allocates while it replays.
+//!
+//! A test program of its own: the counting allocator sees every thread.
+
+mod common;
+
+use common::*;
+use ctbench::conntrack::{Config, Profile};
+use ctbench::engine::registry::ENGINES;
+use ctbench::engine::{Decision, Engine, NoStamps, Null, Stateful, Stateless};
+use ctbench::packet::Packet;
+use ctbench::policy::{Linear, LoadOptions, load_network_acl, load_security_groups};
+use ctbench::table::lockfree::LockFree;
+use ctbench::table::percore::{Owned, PerCore};
+use ctbench::table::{FlowHash, Geometry, HashKey};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system allocator unchanged; the counter touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `System.alloc` with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations during a replay of all packets, in bursts of 32.
+fn allocations<E: Engine>(engine: &mut E, packets: &[Packet], shards: &[u16]) -> u64 {
+    let mut decisions = vec![Decision::default(); 32];
+    let before = ALLOCATIONS.load(Relaxed);
+    for (packets, shards) in packets.chunks(32).zip(shards.chunks(32)) {
+        engine.burst(packets, shards, &mut decisions[..packets.len()], &mut NoStamps);
+    }
+    ALLOCATIONS.load(Relaxed) - before
+}
+
+#[test]
+fn replaying_allocates_nothing() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/web");
+    let trace = load(&folder.join("trace.pcap"), INSIDE, Profile::Aws);
+    let options = LoadOptions::default();
+    let groups = load_security_groups(&folder.join("security-groups.json"), &options).unwrap().rules;
+    let acl = load_network_acl(&folder.join("network-acls.json"), &options).unwrap().rules;
+    let config = Config::new(Profile::Linux);
+    // Small tables: entries are also refused, expired and reused.
+    let geometry = Geometry { shards: 16, entries_per_shard: 128 };
+    let hash = FlowHash::new(HashKey::from_seed(1));
+    let shards: Vec<u16> = trace.packets.iter().map(|p| hash.shard(&p.flow_key(), 16) as u16).collect();
+    let (group_rules, acl_rules) = (Linear::new(&groups), Linear::new(&acl));
+    let tracker = ctbench::conntrack::Tracker::new(&config);
+    let packets = &trace.packets;
+    assert!(packets.len() > 20_000);
+
+    assert_eq!(allocations(&mut Null, packets, &shards), 0, "null");
+    assert_eq!(allocations(&mut Stateless::new(&acl_rules), packets, &shards), 0, "stateless");
+    let mut percore = PerCore::new(geometry, |_| true);
+    let mut engine = Stateful::new(&group_rules, None, config.invalid, &tracker, hash, Owned(&mut percore));
+    assert_eq!(allocations(&mut engine, packets, &shards), 0, "percore");
+    let refused = engine.counters().unwrap().refused;
+    let lockfree = LockFree::new(geometry);
+    let mut engine = Stateful::new(&group_rules, None, config.invalid, &tracker, hash, lockfree.worker());
+    assert_eq!(allocations(&mut engine, packets, &shards), 0, "lockfree");
+    assert_eq!(engine.counters().unwrap().refused, refused, "both tables were full at the same packets");
+    assert!(refused > 0, "the tables were too large for this test");
+    assert_eq!(ENGINES.len(), 5, "a new engine belongs into this test");
+}
