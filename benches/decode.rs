@@ -69,7 +69,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let clock = Clock::new();
     let bytes = capture.bytes();
 
-    let bare = || walk(bytes, |frame| drop(black_box(frame.first())));
+    let bare = || {
+        walk(bytes, |frame| {
+            black_box(frame.first());
+        });
+    };
     let strict = || walk(bytes, |frame| drop(black_box(SlicedPacket::from_ethernet(frame))));
     let lax = || walk(bytes, |frame| drop(black_box(LaxSlicedPacket::from_ethernet(frame))));
     let decoding = || {

@@ -1,5 +1,37 @@
 //! ctbench replays recorded packets through connection-tracking tables and measures what stateful
 //! filtering costs, or saves, against stateless filtering.
+//!
+//! # The path of a packet
+//!
+//! ```text
+//!  trace ──► packet ──► steer ──► one worker a core: engine(policy, conntrack, table) ──► decision
+//!  frames    records    shards    bursts of 32: hash, prefetch, decide                      │
+//!                                                                       verify, measure, report
+//! ```
+//!
+//! 1. [`trace`] maps a capture, finds its frames and, with [`packet`], turns each into one 64-byte
+//!    [`packet::Packet`], written from the protected side's point of view: local end, remote end,
+//!    direction. What is not IP, not for the inside or malformed is counted by cause.
+//! 2. [`policy`] reads security groups and network ACLs as the AWS CLI prints them, into rules that
+//!    look at the remote address, the protocol and the destination port.
+//! 3. [`replay`] steers: both directions of a flow go to one core, by whole shards, before the clock
+//!    starts. Then each core replays its lane in bursts. [`replay::pass()`] is the loop.
+//! 4. An [`engine`] decides. Stateless: rules on every packet. Stateful: the flow's entry in a
+//!    [`table`] first, moved by the [`conntrack`] tracker; rules only for what is new.
+//! 5. [`verify`] compares every packet's verdict and state with the plain reference engine, before
+//!    timing and, by digest, after every timed pass.
+//! 6. [`measure`] times passes in interleaved blocks, [`report`] says what came out.
+//!
+//! [`cli`] puts them together; a [`scenario`] is a trace with its policies in a folder.
+//!
+//! # Guarantees
+//! - **Packet time.** Tables and timeouts take the time from the packet; only [`measure`] reads a
+//!   clock. The same trace, policy and engine give the same verdicts at any speed, on any number of
+//!   cores.
+//! - **No figure without checked verdicts.** A pass with other verdicts than the reference is an
+//!   error row and exit code 3.
+//! - **Every packet ends in exactly one outcome**; outcomes sum up to the packets read.
+//! - **Bounded.** Tables have a fixed capacity, chosen up front; engines do not allocate.
 
 pub mod cli;
 pub mod conntrack;

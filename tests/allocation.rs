@@ -9,7 +9,8 @@ use ctbench::conntrack::{Config, Profile};
 use ctbench::engine::registry::ENGINES;
 use ctbench::engine::{Decision, Engine, NoStamps, Null, Stateful, Stateless};
 use ctbench::packet::Packet;
-use ctbench::policy::{Linear, LoadOptions, load_network_acl, load_security_groups};
+use ctbench::policy::linear::Linear;
+use ctbench::policy::{LoadOptions, load_network_acl, load_security_groups};
 use ctbench::table::lockfree::LockFree;
 use ctbench::table::percore::{Owned, PerCore};
 use ctbench::table::{FlowHash, Geometry, HashKey};
@@ -40,7 +41,7 @@ static ALLOCATOR: Counting = Counting;
 
 /// Allocations during a replay of all packets, in bursts of 32.
 fn allocations<E: Engine>(engine: &mut E, packets: &[Packet], shards: &[u16]) -> u64 {
-    let mut decisions = vec![Decision::default(); 32];
+    let mut decisions = [Decision::default(); 32];
     let before = ALLOCATIONS.load(Relaxed);
     for (packets, shards) in packets.chunks(32).zip(shards.chunks(32)) {
         engine.burst(packets, shards, &mut decisions[..packets.len()], &mut NoStamps);

@@ -274,9 +274,15 @@ fn policies_and_scenarios_with_mistakes_name_the_place() {
     }
     let base = ["verify", "trace.pcap", "--inside", INSIDE, "--security-groups"];
     for (rule, says) in [
-        (("tcp", 90, 80, "0.0.0.0/0"), "SecurityGroups[0].IpPermissions[0].ToPort"),
-        (("tcp", 80, 70_000, "0.0.0.0/0"), "found 70000; expected a whole number from -1 to 65535"),
-        (("tcpp", 80, 80, "0.0.0.0/0"), "IpProtocol: found \"tcpp\""),
+        (
+            ("tcp", 90, 80, "0.0.0.0/0"),
+            "IpPermissions[0].FromPort: 90 is not allowed; allowed: at most ToPort, which is 80",
+        ),
+        (
+            ("tcp", 80, 70_000, "0.0.0.0/0"),
+            "IpPermissions[0].ToPort: 70000 is not allowed; allowed: a port from 0 to 65535",
+        ),
+        (("tcpp", 80, 80, "0.0.0.0/0"), "IpPermissions[0].IpProtocol: \"tcpp\" is not allowed"),
         (("tcp", 80, 80, "10.0.0.0/33"), "IpRanges[0].CidrIp"),
     ] {
         write(at, "wrong.json", security_groups(&[rule], &[]));

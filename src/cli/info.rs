@@ -18,7 +18,7 @@ pub(super) struct InfoArgs {
     /// The capture
     capture: PathBuf,
     /// Protected addresses, as CIDR blocks [default: guessed]
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = super::block)]
     inside: Vec<IpNet>,
     /// How it is printed
     #[arg(long, value_enum, default_value = "text")]

@@ -8,6 +8,7 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -50,7 +51,7 @@ pub struct InputArgs {
     /// scenario traces/web]
     input: Option<PathBuf>,
     /// Protected addresses, as CIDR blocks: they give each packet its direction
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = block)]
     inside: Vec<IpNet>,
     /// What `aws ec2 describe-security-groups` printed: the stateful rules
     #[arg(long, value_name = "FILE")]
@@ -98,6 +99,12 @@ enum InvalidArg {
     Drop,
     /// Let the rules decide
     Rules,
+}
+
+/// A CIDR block, or an address as the block of itself.
+fn block(text: &str) -> Result<IpNet, String> {
+    let wrong = || "a CIDR block such as 10.0.1.0/24, or an address".to_owned();
+    text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| wrong())
 }
 
 /// How packets reach cores.

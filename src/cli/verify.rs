@@ -23,7 +23,7 @@ Examples:
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     input: InputArgs,
-    /// Write what the reference says into the scenario's [expect]
+    /// Write what the reference says into the scenario's `expect` table
     #[arg(long)]
     bless: bool,
 }

@@ -2,7 +2,7 @@
 //!
 //! [`step`] is a pure function of what is remembered of a connection and of one segment. It follows
 //! the behaviour of Linux 6.18 as observed by probing; sequence numbers are checked by
-//! [`super::window`], which implements van Rooij, "Real Stateful TCP Packet Filtering in IP Filter".
+//! `window.rs`, which implements van Rooij, "Real Stateful TCP Packet Filtering in IP Filter".
 
 use super::status::LastSegment;
 use super::window::{self, Fit, Track};

@@ -400,7 +400,8 @@ pub(super) fn judge_reset(
         }
         keep = true;
     }
-    let answers_ignored = (status.replied() && last.is(Segment::Syn)) || (!status.assured() && last.is(Segment::Ack));
+    let answers_ignored = (status.replied() && last == LastSegment::new(Segment::Syn, side.other()))
+        || (!status.assured() && last.is(Segment::Ack));
     let skip = (answers_ignored && packet.ack() == track.last_end)
         || (old == TcpState::SynSent && last == LastSegment::new(Segment::Ack, Side::Reply) && seq == track.last_ack);
     match (keep, skip) {

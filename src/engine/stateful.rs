@@ -14,7 +14,8 @@
 use super::{Decision, Engine, MAX_BURST, Reason, Stamp, State, Verdict};
 use crate::conntrack::{Connection, Invalid, Tracker, Transition};
 use crate::packet::{FlowKey, Packet, flags};
-use crate::policy::{Evaluate, Untracked};
+use crate::policy::Evaluate;
+use crate::policy::untracked::Untracked;
 use crate::table::{FlowHash, FlowTable, Insert, Place, TableCounters};
 
 /// A security group with its connection tracking.

@@ -124,7 +124,7 @@ pub struct Packet {
     /// TCP: the [`tcp_flags`]; ICMP and ICMPv6: the type of this packet; else 0.
     pub tcp_flags_or_icmp_type: u8,
     /// Packet time in ns since 1970, as the conntrack clock sees it: the running maximum of the
-    /// capture's timestamps, so that it never goes back.
+    /// timestamps of evaluated packets, so that it never goes back.
     pub time_ns: u64,
     /// TCP: sequence, acknowledgement, SACK edge or SYN options, `window << 16 | payload length`.
     /// ICMP errors: the address of the end outside in the *outer* header (big-endian words). Else 0.

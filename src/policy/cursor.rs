@@ -1,10 +1,14 @@
-//! Walking through a JSON document with the path in hand, so that every error says where.
+//! A place in a JSON document that knows its path, so that every error can say where.
 
 use super::PolicyError;
 use serde_json::Value;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
-/// A place in a policy file.
+/// Longest part of a value that an error repeats, in characters.
+const SHOWN: usize = 60;
+
+/// A JSON value and the way to it from the top of its file.
 #[derive(Clone)]
 pub(super) struct Cursor<'a> {
     file: &'a Path,
@@ -13,69 +17,105 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// The whole document.
-    pub(super) fn root(file: &'a Path, value: &'a Value) -> Self {
+    /// The top of a document.
+    pub fn top(file: &'a Path, value: &'a Value) -> Self {
         Cursor { file, path: String::new(), value }
     }
 
-    /// An error about this place.
-    pub(super) fn error(&self, allowed: impl Into<String>) -> PolicyError {
-        let mut value = self.value.to_string();
-        if value.len() > 80 {
-            value = value.chars().take(77).collect::<String>() + "...";
+    /// The file.
+    pub fn file(&self) -> &'a Path {
+        self.file
+    }
+
+    /// As in `SecurityGroups[0].IpPermissions[2].FromPort`.
+    pub fn path(&self) -> &str {
+        if self.path.is_empty() { "top level" } else { &self.path }
+    }
+
+    /// The value itself.
+    pub fn value(&self) -> &'a Value {
+        self.value
+    }
+
+    /// A field of this object; `None` if it is absent or null, as the CLI prints either.
+    pub fn optional(&self, name: &str) -> Result<Option<Cursor<'a>>, PolicyError> {
+        let object = self.value.as_object().ok_or_else(|| self.bad("an object"))?;
+        Ok(object.get(name).filter(|value| !value.is_null()).map(|value| Cursor {
+            file: self.file,
+            path: self.path_of(name),
+            value,
+        }))
+    }
+
+    /// A field of this object that must be there.
+    pub fn field(&self, name: &str) -> Result<Cursor<'a>, PolicyError> {
+        self.optional(name)?.ok_or_else(|| self.missing(name, "AWS always prints it"))
+    }
+
+    /// The elements of this list.
+    pub fn items(&self) -> Result<impl ExactSizeIterator<Item = Cursor<'a>> + use<'a>, PolicyError> {
+        let list = self.value.as_array().ok_or_else(|| self.bad("a list"))?;
+        let (file, path) = (self.file, self.path.clone());
+        Ok(list.iter().enumerate().map(move |(i, value)| Cursor { file, path: format!("{path}[{i}]"), value }))
+    }
+
+    /// The elements of a list in a field; none if the field is absent, as in old listings.
+    pub fn list(&self, name: &str) -> Result<impl Iterator<Item = Cursor<'a>> + use<'a>, PolicyError> {
+        let list = self.optional(name)?.map(|list| list.items()).transpose()?;
+        Ok(list.into_iter().flatten())
+    }
+
+    /// This string.
+    pub fn text(&self) -> Result<&'a str, PolicyError> {
+        self.value.as_str().ok_or_else(|| self.bad("a string"))
+    }
+
+    /// This whole number, within a range; `allowed` is the range in words.
+    pub fn integer(&self, range: RangeInclusive<i64>, allowed: &str) -> Result<i64, PolicyError> {
+        self.value.as_i64().filter(|n| range.contains(n)).ok_or_else(|| self.bad(allowed))
+    }
+
+    /// This truth value.
+    pub fn boolean(&self) -> Result<bool, PolicyError> {
+        self.value.as_bool().ok_or_else(|| self.bad("true or false"))
+    }
+
+    /// This identifier: what the verdict CSV can hold without quoting.
+    pub fn id(&self) -> Result<&'a str, PolicyError> {
+        let id = self.text()?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if !id.is_empty() && id.chars().all(fits) { Ok(id) } else { Err(self.bad("letters, digits, '-', '_', '.'")) }
+    }
+
+    /// The error that this value is not allowed here.
+    pub fn bad(&self, allowed: impl Into<String>) -> PolicyError {
+        PolicyError::Value {
+            file: self.file.into(),
+            path: self.path().into(),
+            value: shown(self.value),
+            allowed: allowed.into(),
         }
-        let path = if self.path.is_empty() { "(whole file)".to_owned() } else { self.path.clone() };
-        PolicyError::Value { file: self.file.to_owned(), path, value, allowed: allowed.into() }
     }
 
-    /// A member; `None` if it is absent or null.
-    pub(super) fn get(&self, key: &str) -> Option<Cursor<'a>> {
-        let value = self.value.get(key).filter(|value| !value.is_null())?;
-        let dot = if self.path.is_empty() { "" } else { "." };
-        Some(Cursor { file: self.file, path: format!("{}{dot}{key}", self.path), value })
+    /// The error that this object lacks a field.
+    pub fn missing(&self, name: &str, why: impl Into<String>) -> PolicyError {
+        PolicyError::Missing { file: self.file.into(), path: self.path_of(name), allowed: why.into() }
     }
 
-    /// A member that must be there.
-    pub(super) fn need(&self, key: &str) -> Result<Cursor<'a>, PolicyError> {
-        self.get(key).ok_or_else(|| self.error(format!("an object with a member {key}")))
+    fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.into() } else { format!("{}.{name}", self.path) }
     }
+}
 
-    /// The items of a list.
-    pub(super) fn items(&self) -> Result<Vec<Cursor<'a>>, PolicyError> {
-        let items = self.value.as_array().ok_or_else(|| self.error("a list"))?;
-        let item = |(i, value)| Cursor { file: self.file, path: format!("{}[{i}]", self.path), value };
-        Ok(items.iter().enumerate().map(item).collect())
-    }
-
-    /// The items of a member that may be absent.
-    pub(super) fn items_of(&self, key: &str) -> Result<Vec<Cursor<'a>>, PolicyError> {
-        self.get(key).map_or(Ok(Vec::new()), |list| list.items())
-    }
-
-    pub(super) fn text(&self) -> Result<&'a str, PolicyError> {
-        self.value.as_str().ok_or_else(|| self.error("a string"))
-    }
-
-    pub(super) fn boolean(&self) -> Result<bool, PolicyError> {
-        self.value.as_bool().ok_or_else(|| self.error("true or false"))
-    }
-
-    /// A whole number in a range.
-    pub(super) fn number(&self, low: i64, high: i64) -> Result<i64, PolicyError> {
-        let number = self.value.as_i64().filter(|number| (low..=high).contains(number));
-        number.ok_or_else(|| self.error(format!("a whole number from {low} to {high}")))
-    }
-
-    /// A number, or a string that holds one: AWS prints protocol numbers as strings.
-    pub(super) fn as_text(&self) -> Result<String, PolicyError> {
-        match self.value {
-            Value::String(text) => Ok(text.clone()),
-            Value::Number(number) => Ok(number.to_string()),
-            _ => Err(self.error("a string")),
+/// A value as an error repeats it: short, and escaped so that it cannot play tricks on a terminal.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Object(_) => "an object".into(),
+        Value::Array(_) => "a list".into(),
+        Value::String(text) if text.chars().nth(SHOWN).is_some() => {
+            format!("{:?}...", text.chars().take(SHOWN).collect::<String>())
         }
-    }
-
-    pub(super) fn is_list(&self) -> bool {
-        self.value.is_array()
+        Value::String(text) => format!("{text:?}"),
+        other => other.to_string(),
     }
 }

@@ -1,65 +1,129 @@
-//! What can be wrong with a policy file.
+//! What can be wrong with a policy file: each error names the file, the place in it, and what is allowed there.
 
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// A policy that cannot be used. Every message names the file, and the place in it where there is one.
+/// A policy file that cannot be used, and why.
 #[derive(Debug, Error)]
 pub enum PolicyError {
-    /// The file cannot be read.
-    #[error("{file}: {source}")]
-    Io {
-        /// The file.
+    /// The file cannot be opened or read.
+    #[error("{}: cannot read the policy file", file.display())]
+    Read {
+        /// The policy file.
         file: PathBuf,
-        /// What the system says.
+        /// What the system said.
         source: std::io::Error,
     },
-    /// The file is larger than any policy.
-    #[error("{file}: larger than {limit_mib} MiB; is this a policy file?")]
+    /// The file is larger than any sensible listing.
+    #[error("{}: larger than {limit_mib} MiB, the most that is read; list only what is needed, by the CLI's --filters or --query", file.display())]
     TooLarge {
-        /// The file.
+        /// The policy file.
         file: PathBuf,
-        /// The limit.
-        limit_mib: u64,
+        /// The largest size that is read, in MiB.
+        limit_mib: usize,
     },
-    /// The file is not JSON.
-    #[error("{file}: not JSON: {source}; expected what the AWS CLI prints with --output json")]
-    Json {
-        /// The file.
+    /// The file is not UTF-8 JSON.
+    #[error("{}: line {line}, column {column}: not JSON: {problem}", file.display())]
+    NotJson {
+        /// The policy file.
         file: PathBuf,
-        /// Line, column and reason.
-        source: serde_json::Error,
+        /// Line of the first offending byte, from 1.
+        line: usize,
+        /// Column of the first offending byte, from 1; 0 before the first one.
+        column: usize,
+        /// What the parser said.
+        problem: String,
     },
-    /// A value that is not allowed where it stands.
-    #[error("{file}: {path}: found {value}; expected {allowed}")]
-    Value {
-        /// The file.
+    /// JSON, but not the listing that is needed.
+    #[error("{}: holds {found}; needed here: {expected}", file.display())]
+    WrongKind {
+        /// The policy file.
         file: PathBuf,
-        /// The place, such as `SecurityGroups[0].IpPermissions[2].FromPort`.
+        /// What the file holds.
+        found: &'static str,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// The listing is empty.
+    #[error("{}: {path}: the list is empty; list at least one {what}", file.display())]
+    Empty {
+        /// The policy file.
+        file: PathBuf,
+        /// JSON path of the list.
         path: String,
-        /// What stands there.
-        value: String,
-        /// What may stand there.
+        /// What is listed.
+        what: &'static str,
+    },
+    /// A field that must be there is not.
+    #[error("{}: {path}: missing; {allowed}", file.display())]
+    Missing {
+        /// The policy file.
+        file: PathBuf,
+        /// JSON path of the missing field.
+        path: String,
+        /// When and why it is needed.
         allowed: String,
     },
-    /// A security group that the file does not hold.
-    #[error("{file}: no security group is called {wanted}; the file has: {known}")]
-    NoSuchGroup {
-        /// The file.
+    /// A value of the wrong type or out of range.
+    #[error("{}: {path}: {value} is not allowed; allowed: {allowed}", file.display())]
+    Value {
+        /// The policy file.
         file: PathBuf,
-        /// What was asked for.
+        /// JSON path of the value.
+        path: String,
+        /// The value, shortened.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// A rule for the members of a security group or prefix list, whose addresses the file does not hold.
+    #[error(
+        "{}: {path}: {rule} is for the addresses of {target}, which this file does not hold; \
+         write them as CIDR blocks in IpRanges or Ipv6Ranges, or leave such rules out with --skip-unresolved",
+        file.display()
+    )]
+    Unresolved {
+        /// The policy file.
+        file: PathBuf,
+        /// JSON path of the reference.
+        path: String,
+        /// The rule's name, which starts with its group.
+        rule: String,
+        /// The security group or prefix list referred to.
+        target: String,
+    },
+    /// A security group or network ACL was asked for that is not in the file.
+    #[error("{}: no {what} is called {wanted:?}; the file holds {known}", file.display())]
+    Unknown {
+        /// The policy file.
+        file: PathBuf,
+        /// "security group" or "network ACL".
+        what: &'static str,
+        /// The name asked for.
         wanted: String,
-        /// What there is.
+        /// What the file holds.
         known: String,
     },
-    /// No ACL, or several, or none of the id asked for.
-    #[error("{file}: {}; the file has: {known}; choose with --acl ID", match wanted { Some(id) => format!("no network ACL has the id {id}"), None => "exactly one network ACL is needed".to_owned() })]
-    WhichAcl {
-        /// The file.
+    /// Several security groups or network ACLs where only one can be meant.
+    #[error("{}: {problem}; ask for one of them by its id: {known}", file.display())]
+    Ambiguous {
+        /// The policy file.
         file: PathBuf,
-        /// What was asked for.
-        wanted: Option<String>,
-        /// What there is.
+        /// What is ambiguous.
+        problem: String,
+        /// What the file holds.
         known: String,
+    },
+    /// Two entries with the same number, or two groups with the same id.
+    #[error("{}: {path}: {what} is also {first}; each must be unique", file.display())]
+    Duplicate {
+        /// The policy file.
+        file: PathBuf,
+        /// JSON path of the later one.
+        path: String,
+        /// The number or id.
+        what: String,
+        /// JSON path of the earlier one.
+        first: String,
     },
 }

@@ -5,19 +5,20 @@
 //! [`RuleSet`]: per direction a list of [`Rule`]s in the order in which they are tried.
 
 mod cursor;
+mod document;
 mod error;
-mod files;
-mod linear;
-mod network_acls;
+mod fields;
+pub mod linear;
+mod naive;
+mod network_acl;
+mod options;
 mod security_groups;
-mod untracked;
+pub mod untracked;
 
 pub use error::PolicyError;
-pub use files::{LoadOptions, Loaded, Unresolved};
-pub use linear::Linear;
-pub use network_acls::load_network_acl;
+pub use network_acl::load_network_acl;
+pub use options::{LoadOptions, Loaded, Unresolved};
 pub use security_groups::load_security_groups;
-pub use untracked::Untracked;
 
 use crate::packet::{Direction, Packet};
 use ipnet::IpNet;

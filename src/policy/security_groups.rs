@@ -1,107 +1,177 @@
-//! `aws ec2 describe-security-groups`.
+//! Security groups: `aws ec2 describe-security-groups` to a [`RuleSet`].
+//!
+//! All groups of a network interface count together: what one of them allows is allowed
+//! (VPC guide, "Security group rules").
 
 use super::cursor::Cursor;
-use super::files::{LoadOptions, Loaded, Unresolved, block_v4, block_v6, icmp, objects, ports, protocol_of, read_json};
-use super::{PolicyError, Rule, RuleSet, World};
-use crate::packet::{Direction, protocol};
-use ipnet::IpNet;
+use super::document::{SECURITY_GROUPS, listing, read, records, truncation};
+use super::{LoadOptions, Loaded, PolicyError, Rule, RuleSet, Unresolved, World, fields};
+use crate::packet::Direction;
+use std::collections::HashMap;
 use std::path::Path;
 
-const COMMAND: &str = "aws ec2 describe-security-groups";
-
-/// Reads security groups as one rule set: the union of their allows decides, as for all groups of a
-/// network interface (VPC guide, "Security group rules").
-pub fn load_security_groups(file: &Path, options: &LoadOptions) -> Result<Loaded, PolicyError> {
-    let document = read_json(file)?;
-    let root = Cursor::root(file, &document);
-    let is_group = |at: &Cursor| at.get("IpPermissions").is_some() || at.get("IpPermissionsEgress").is_some();
-    let groups = objects(&root, "SecurityGroups", is_group, COMMAND)?;
-    let mut loaded = Loaded { rules: RuleSet::new(World::SecurityGroups), warnings: Vec::new() };
-    let mut used = Vec::new();
-    let mut known = Vec::new();
-    for group in &groups {
-        let id = group.need("GroupId")?.text()?;
-        let name = group.get("GroupName").map_or(Ok(""), |name| name.text())?;
-        known.push((id, name));
-        if !options.groups.is_empty() && !options.groups.iter().any(|wanted| wanted == id || wanted == name) {
-            continue;
-        }
-        used.push(id);
-        for (key, direction) in [("IpPermissions", Direction::In), ("IpPermissionsEgress", Direction::Out)] {
-            for (n, permission) in group.items_of(key)?.iter().enumerate() {
-                let name = format!("rule:{id}#{}", n + 1);
-                add_permission(&mut loaded, direction, permission, &name, options)?;
-            }
-        }
-    }
-    if let Some(missing) = options.groups.iter().find(|w| !known.iter().any(|(id, name)| w == id || w == name)) {
-        return Err(PolicyError::NoSuchGroup {
-            file: file.to_owned(),
-            wanted: missing.clone(),
-            known: known.iter().map(|(id, name)| format!("{id} ({name})")).collect::<Vec<_>>().join(", "),
-        });
-    }
-    if options.groups.is_empty() && used.len() > 1 {
-        loaded.warnings.push(format!(
-            "{}: all {} groups are taken together, as if one interface had them all ({}); choose with --group",
-            file.display(),
-            used.len(),
-            used.join(", ")
-        ));
-    }
-    Ok(loaded)
-}
-
-/// One entry of `IpPermissions`: as many rules as it has targets.
-fn add_permission(
-    loaded: &mut Loaded,
-    direction: Direction,
-    permission: &Cursor,
-    name: &str,
-    options: &LoadOptions,
-) -> Result<(), PolicyError> {
-    let number = protocol_of(&permission.need("IpProtocol")?)?;
-    let ports = permission_ports(permission, number)?;
-    let mut push = |remote: IpNet| {
-        let rule = Rule { remote, protocol: number, ports, allow: true, name: name.to_owned() };
-        loaded.rules.push(direction, rule);
+/// Reads security groups from what `aws ec2 describe-security-groups` prints: the whole object, the
+/// bare list, or one group.
+///
+/// Groups that are not asked for are not checked beyond their id and name.
+///
+/// # Errors
+/// [`PolicyError`] says what is wrong and where.
+pub fn load_security_groups(path: &Path, options: &LoadOptions) -> Result<Loaded, PolicyError> {
+    let document = read(path)?;
+    let top = Cursor::top(path, &document);
+    let groups = select(&top, &options.groups)?;
+    let mut loading = Loading {
+        rules: RuleSet::new(World::SecurityGroups),
+        warnings: truncation(&top, &SECURITY_GROUPS).into_iter().collect(),
+        unresolved: options.unresolved,
     };
-    for range in permission.items_of("IpRanges")? {
-        push(block_v4(&range.need("CidrIp")?)?);
+    if options.groups.is_empty() && groups.len() > 1 {
+        let all = listing(groups.iter().map(Group::label));
+        loading.warnings.push(format!("{}: the union of all its security groups is used: {all}", path.display()));
     }
-    for range in permission.items_of("Ipv6Ranges")? {
-        push(block_v6(&range.need("CidrIpv6")?)?);
+    for group in &groups {
+        loading.permissions(group, "IpPermissions", Direction::In)?;
+        loading.permissions(group, "IpPermissionsEgress", Direction::Out)?;
     }
-    for (key, id, what) in
-        [("UserIdGroupPairs", "GroupId", "security group"), ("PrefixListIds", "PrefixListId", "prefix list")]
-    {
-        for target in permission.items_of(key)? {
-            let id = target.need(id)?;
-            let text = format!("{name} refers to {what} {}, whose addresses are not in the file", id.text()?);
-            match options.unresolved {
-                Unresolved::Error => {
-                    return Err(id.error(format!("CIDR blocks: {text}; --skip-unresolved leaves such rules out")));
-                }
-                Unresolved::Warn => loaded.warnings.push(format!("{text}: left out")),
-            }
-        }
-    }
-    Ok(())
+    Ok(Loaded { rules: loading.rules, warnings: loading.warnings })
 }
 
-/// Ports count for TCP and UDP, type and code for ICMP; for all other protocols AWS lets every
-/// packet pass (EC2 API, IpPermission).
-fn permission_ports(permission: &Cursor, number: Option<u8>) -> Result<Option<(u16, u16)>, PolicyError> {
-    let (from, to) = (permission.get("FromPort"), permission.get("ToPort"));
-    match (number, from, to) {
-        (Some(protocol::TCP | protocol::UDP), Some(from), Some(to)) => ports(&from, &to),
-        (Some(protocol::ICMP | protocol::ICMPV6), Some(from), Some(to)) => icmp(&from, &to),
-        (Some(protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMPV6), Some(_), None) => {
-            Err(permission.error("a ToPort beside FromPort"))
+/// One security group of the file.
+struct Group<'a> {
+    at: Cursor<'a>,
+    id: &'a str,
+    /// Unique within its VPC only.
+    name: Option<&'a str>,
+}
+
+impl<'a> Group<'a> {
+    fn new(at: Cursor<'a>) -> Result<Self, PolicyError> {
+        let id = at.field("GroupId")?.id()?;
+        let name = at.optional("GroupName")?.map(|name| name.text()).transpose()?;
+        Ok(Group { at, id, name })
+    }
+
+    fn label(&self) -> String {
+        self.name.map_or_else(|| self.id.into(), |name| format!("{} ({name:?})", self.id))
+    }
+}
+
+/// The groups asked for by id or name, or all, in the order of the file.
+fn select<'a>(top: &Cursor<'a>, wanted: &[String]) -> Result<Vec<Group<'a>>, PolicyError> {
+    let groups = records(top, &SECURITY_GROUPS)?.into_iter().map(Group::new).collect::<Result<Vec<_>, _>>()?;
+    let mut chosen = vec![wanted.is_empty(); groups.len()];
+    for want in wanted {
+        let by_id = |group: &Group| group.id == want;
+        let is = |group: &Group| by_id(group) || group.name == Some(want);
+        let matching: Vec<usize> = (0..groups.len()).filter(|i| is(&groups[*i])).collect();
+        match matching[..] {
+            [] => {
+                return Err(PolicyError::Unknown {
+                    file: top.file().into(),
+                    what: SECURITY_GROUPS.one,
+                    wanted: want.clone(),
+                    known: listing(groups.iter().map(Group::label)),
+                });
+            }
+            [_, _, ..] if !matching.iter().all(|i| by_id(&groups[*i])) => {
+                return Err(PolicyError::Ambiguous {
+                    file: top.file().into(),
+                    problem: format!("several security groups are called {want:?}"),
+                    known: listing(matching.iter().map(|i| groups[*i].label())),
+                });
+            }
+            // Several with one id: refused below.
+            _ => matching.iter().for_each(|i| chosen[*i] = true),
         }
-        (Some(protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMPV6), None, Some(_)) => {
-            Err(permission.error("a FromPort beside ToPort"))
+    }
+    let mut first = HashMap::new();
+    let groups: Vec<Group> =
+        groups.into_iter().zip(chosen).filter_map(|(group, chosen)| chosen.then_some(group)).collect();
+    for group in &groups {
+        if let Some(earlier) = first.insert(group.id, &group.at) {
+            return Err(PolicyError::Duplicate {
+                file: top.file().into(),
+                path: format!("{}.GroupId", group.at.path()),
+                what: format!("group id {}", group.id),
+                first: format!("{}.GroupId", earlier.path()),
+            });
         }
-        _ => Ok(None),
+    }
+    Ok(groups)
+}
+
+/// The rules read so far.
+struct Loading {
+    rules: RuleSet,
+    warnings: Vec<String>,
+    unresolved: Unresolved,
+}
+
+impl Loading {
+    /// One direction of one group.
+    fn permissions(&mut self, group: &Group, list: &str, direction: Direction) -> Result<(), PolicyError> {
+        for (n, permission) in group.at.field(list)?.items()?.enumerate() {
+            self.permission(&permission, direction, format!("rule:{}#{}", group.id, n + 1))?;
+        }
+        Ok(())
+    }
+
+    /// One permission: a rule for each of its CIDR blocks, all of the same name.
+    fn permission(&mut self, at: &Cursor, direction: Direction, name: String) -> Result<(), PolicyError> {
+        let protocol = fields::protocol(&at.field("IpProtocol")?)?;
+        let ports = if fields::is_icmp(protocol) {
+            fields::icmp_range(at, "FromPort", "ToPort")?
+        } else if fields::has_ports(protocol) {
+            fields::port_range(at, "FromPort", "ToPort")?
+        } else {
+            None
+        };
+        let mut blocks = Vec::new();
+        for range in at.list("IpRanges")? {
+            let block = fields::ipv4_block(&range.field("CidrIp")?, &mut self.warnings)?;
+            blocks.push((range, block));
+        }
+        for range in at.list("Ipv6Ranges")? {
+            let block = fields::ipv6_block(&range.field("CidrIpv6")?, &mut self.warnings)?;
+            blocks.push((range, block));
+        }
+        let references = self.references(at, &name)?;
+        if blocks.is_empty() && references == 0 {
+            let (file, path) = (at.file().display(), at.path());
+            self.warnings.push(format!("{file}: {path}: {name} can never match: it lists no addresses"));
+        }
+        for (range, remote) in blocks {
+            let rule = Rule { remote, protocol, ports, allow: true, name: name.clone() };
+            self.warnings.extend(fields::wrong_family(&range, &rule));
+            self.rules.push(direction, rule);
+        }
+        Ok(())
+    }
+
+    /// Counts the security groups and prefix lists that a permission refers to: an error or a
+    /// warning for each, since the file says nothing of their addresses.
+    fn references(&mut self, at: &Cursor, name: &str) -> Result<usize, PolicyError> {
+        let mut count = 0;
+        for (list, field, what) in
+            [("UserIdGroupPairs", "GroupId", "security group"), ("PrefixListIds", "PrefixListId", "prefix list")]
+        {
+            for reference in at.list(list)? {
+                let target = format!("{what} {}", reference.field(field)?.id()?);
+                if self.unresolved == Unresolved::Error {
+                    return Err(PolicyError::Unresolved {
+                        file: at.file().into(),
+                        path: reference.path().into(),
+                        rule: name.into(),
+                        target,
+                    });
+                }
+                let (file, path) = (at.file().display(), reference.path());
+                self.warnings
+                    .push(format!("{file}: {path}: {name} is left out for {target}: its addresses are unknown"));
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 }

@@ -1,79 +1,143 @@
-//! AWS's untracked flows (EC2 user guide, "Security group connection tracking").
+//! AWS's untracked connections: flows that a security group passes by its rules alone.
 //!
-//! A TCP or UDP flow is not tracked if a rule permits it from or to everyone (0.0.0.0/0, or ::/0 for
-//! IPv6) and the other direction permits everyone on all ports. The guide decides by flow and
-//! address family, not by group. Where a rule for everyone and a narrower one permit the same flow,
-//! the union permits everyone, so it counts as untracked (an assumption: the guide is silent).
+//! EC2 user guide, "Security group connection tracking", "Untracked connections": a TCP or UDP flow
+//! is not tracked if a rule permits it for all traffic (0.0.0.0/0 or ::/0) and a rule of the other
+//! direction permits all response traffic (0.0.0.0/0 or ::/0) for all ports (0-65535), unless the
+//! connection is tracked automatically. IPv4 and IPv6 are decided apart.
+//!
+//! What AWS leaves open, and what is assumed here:
+//! - A flow that a narrow rule permits as well as one for all traffic is untracked: groups are a union.
+//! - "All traffic" is prefix length 0; `0.0.0.0/1` with `128.0.0.0/1` is not. "All ports" is one
+//!   rule; two that share the ports out are not.
+//! - A fragment without ports is untracked only where every port is, as it is matched by rules for
+//!   all ports only.
 
-use super::RuleSet;
-use crate::packet::{Direction, Packet, flags, protocol};
+use super::linear::NO_PORT;
+use super::{Rule, RuleSet, World};
+use crate::packet::{Direction, Inside, Packet, flags, protocol};
 use ipnet::IpNet;
 
-/// Ports of one protocol and direction that everyone is permitted, one bit each.
-type Ports = Box<[u64; 1024]>;
-
-/// Which flows a set of security groups leaves untracked: for each family and protocol, by the
-/// service port on either end.
+/// Which flows are untracked, by one test that gives the same answer for both directions of a flow.
+#[derive(Clone, Debug, Default)]
 pub struct Untracked {
-    /// `[family][protocol]`: flows that came in, by local port; flows that went out, by remote port.
-    /// Absent: none.
-    by_port: [[[Option<Ports>; 2]; 2]; 2],
-    auto_tracked: Vec<IpNet>,
+    /// By address family and protocol: TCP over IPv4, TCP over IPv6, UDP over IPv4, UDP over IPv6.
+    flows: [Ports; 4],
     any: bool,
+    auto_tracked: Inside,
+}
+
+/// The ports by which a flow of one family and protocol is untracked.
+#[derive(Clone, Debug, Default)]
+struct Ports {
+    local: Ranges,
+    remote: Ranges,
 }
 
 impl Untracked {
-    /// Works out which ports are open to everyone. `auto_tracked`: peers whose flows AWS tracks
-    /// whatever the rules.
-    pub fn new(rules: &RuleSet, auto_tracked: &[IpNet]) -> Self {
-        let by_port = [false, true].map(|ipv6| {
-            [protocol::TCP, protocol::UDP].map(|number| {
-                let open = [Direction::In, Direction::Out].map(|d| open_to_everyone(rules, d, ipv6, number));
-                let all = |ports: &Ports| ports.iter().all(|word| *word == u64::MAX);
-                let [inbound, outbound] = open;
-                let (inbound_all, outbound_all) = (all(&inbound), all(&outbound));
-                let some = |ports: Ports| ports.iter().any(|word| *word != 0).then_some(ports);
-                [outbound_all.then(|| some(inbound)).flatten(), inbound_all.then(|| some(outbound)).flatten()]
-            })
-        });
-        let any = by_port.iter().flatten().flatten().any(Option::is_some);
-        Untracked { by_port, auto_tracked: auto_tracked.to_vec(), any }
+    /// The rule applied to security groups. Under a network ACL nothing is tracked, nor untracked.
+    pub fn new(rules: &RuleSet) -> Untracked {
+        let mut untracked = Untracked::default();
+        if rules.world != World::SecurityGroups {
+            return untracked;
+        }
+        for (flows, (protocol, ipv6)) in untracked.flows.iter_mut().zip([
+            (protocol::TCP, false),
+            (protocol::TCP, true),
+            (protocol::UDP, false),
+            (protocol::UDP, true),
+        ]) {
+            let open = |direction| open_ports(rules, direction, protocol, ipv6);
+            let (ingress, egress) = (open(Direction::In), open(Direction::Out));
+            // Ingress is matched by the local port, egress by the remote one.
+            flows.local = if egress.iter().any(is_all) { Ranges::new(&ingress) } else { Ranges::default() };
+            flows.remote = if ingress.iter().any(is_all) { Ranges::new(&egress) } else { Ranges::default() };
+        }
+        untracked.any = untracked.flows.iter().any(|flows| !flows.local.is_empty() || !flows.remote.is_empty());
+        untracked
     }
 
-    /// True if packets of this flow are for the rules alone. The same for both directions of a flow.
-    #[inline(always)]
+    /// Tracks all flows with these peers, whatever the rules: paths that AWS tracks automatically,
+    /// as through NAT gateways, Network Load Balancers and AWS PrivateLink.
+    pub fn with_auto_tracked(mut self, peers: &[IpNet]) -> Untracked {
+        self.auto_tracked = Inside::new(peers);
+        self
+    }
+
+    /// True if no flow can be untracked.
+    pub fn is_empty(&self) -> bool {
+        !self.any
+    }
+
+    /// True if the packet's flow is untracked. Only for TCP and UDP: ICMP is always tracked, errors
+    /// included, and so are other protocols.
+    #[inline]
     pub fn is_untracked(&self, packet: &Packet) -> bool {
-        self.any && self.look_up(packet)
+        self.any && self.is_untracked_by_rules(packet)
     }
 
-    fn look_up(&self, packet: &Packet) -> bool {
-        let number = match packet.protocol {
+    #[inline]
+    fn is_untracked_by_rules(&self, packet: &Packet) -> bool {
+        let first = match packet.protocol {
             protocol::TCP => 0,
-            protocol::UDP => 1,
+            protocol::UDP => 2,
             _ => return false,
         };
-        // ICMP errors are ICMP, which is always tracked.
-        if packet.flags & (flags::ICMP_ERROR | flags::NO_PORTS) != 0 {
+        if packet.has(flags::ICMP_ERROR) {
             return false;
         }
-        let [inbound, outbound] = &self.by_port[usize::from(packet.is_ipv6())][number];
-        let holds = |ports: &Option<Ports>, port: u16| {
-            ports.as_ref().is_some_and(|ports| ports[usize::from(port >> 6)] >> (port & 63) & 1 != 0)
-        };
-        (holds(inbound, packet.local_port) || holds(outbound, packet.remote_port))
-            && !self.auto_tracked.iter().any(|block| block.contains(&packet.remote_addr()))
+        let ports = &self.flows[first + usize::from(packet.is_ipv6())];
+        let no_port = packet.has(flags::NO_PORTS);
+        let port = |port: u16| if no_port { NO_PORT } else { port.into() };
+        (ports.local.contains(port(packet.local_port)) || ports.remote.contains(port(packet.remote_port)))
+            && (self.auto_tracked.is_empty() || !self.auto_tracked.contains(packet.remote_addr()))
     }
 }
 
-/// The ports of one protocol that rules open to all addresses of a family.
-fn open_to_everyone(rules: &RuleSet, direction: Direction, ipv6: bool, number: u8) -> Ports {
-    let mut ports = Box::new([0u64; 1024]);
-    for (_, rule) in rules.rules(direction) {
-        let everyone = rule.allow && rule.remote.prefix_len() == 0 && rule.remote.addr().is_ipv6() == ipv6;
-        if everyone && rule.protocol.is_none_or(|p| p == number) {
-            let (low, high) = rule.ports.unwrap_or((0, u16::MAX));
-            (low..=high).for_each(|port| ports[usize::from(port >> 6)] |= 1 << (port & 63));
-        }
+/// The port ranges that one direction permits for all traffic.
+fn open_ports(rules: &RuleSet, direction: Direction, protocol: u8, ipv6: bool) -> Vec<(u32, u32)> {
+    let is_open = |rule: &Rule| {
+        rule.allow
+            && rule.remote.prefix_len() == 0
+            && matches!(rule.remote, IpNet::V6(_)) == ipv6
+            && rule.protocol.is_none_or(|wanted| wanted == protocol)
+    };
+    let open = rules.rules(direction).filter(|(_, rule)| is_open(rule));
+    open.map(|(_, rule)| rule.ports.map_or((0, NO_PORT), |(low, high)| (low.into(), high.into()))).collect()
+}
+
+/// True for a range of all ports.
+fn is_all(&(low, high): &(u32, u32)) -> bool {
+    low == 0 && high >= u32::from(u16::MAX)
+}
+
+/// Disjoint ranges of ports in ascending order, both ends included; [`NO_PORT`] counts as a port.
+///
+/// Rarely more than three, so they share a cache line, which a bitmap of 8 KiB would not.
+#[derive(Clone, Debug, Default)]
+struct Ranges(Box<[(u32, u32)]>);
+
+impl Ranges {
+    fn new(ranges: &[(u32, u32)]) -> Ranges {
+        let mut sorted: Vec<_> = ranges.iter().copied().filter(|(low, high)| low <= high).collect();
+        sorted.sort_unstable();
+        // Ranges that merely touch are merged too, but none reaches NO_PORT unless it was for all ports.
+        sorted.dedup_by(|next, kept| {
+            let joined = next.0 <= kept.1 + 1;
+            if joined {
+                kept.1 = kept.1.max(next.1);
+            }
+            joined
+        });
+        Ranges(sorted.into_boxed_slice())
     }
-    ports
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[inline(always)]
+    fn contains(&self, port: u32) -> bool {
+        let i = self.0.partition_point(|(_, high)| *high < port);
+        self.0.get(i).is_some_and(|(low, _)| *low <= port)
+    }
 }

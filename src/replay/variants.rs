@@ -7,7 +7,9 @@ use crate::engine::registry::Kind;
 use crate::engine::{Decision, Engine, Null, Stamp, Stateful, Stateless};
 use crate::measure::{Clock, Variant};
 use crate::packet::Packet;
-use crate::policy::{Linear, RuleSet, Untracked};
+use crate::policy::RuleSet;
+use crate::policy::linear::Linear;
+use crate::policy::untracked::Untracked;
 use crate::table::lockfree::{self, LockFree};
 use crate::table::percore::{Owned, PerCore};
 use crate::table::{FlowHash, Geometry, HashKey};
@@ -69,7 +71,7 @@ impl Workload {
         let untracked = groups
             .as_ref()
             .filter(|_| config.profile == Profile::Aws)
-            .map(|groups| Untracked::new(&groups.rules, &config.auto_tracked));
+            .map(|groups| Untracked::new(&groups.rules).with_auto_tracked(&config.auto_tracked));
         Workload {
             trace,
             groups,

@@ -29,8 +29,8 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Puts decoded frames in sequence. Packet time becomes the running maximum of all timestamps,
-    /// so that it never goes back; fragments are matched; under profile `aws` what AWS never
+    /// Puts decoded frames in sequence. Packet time becomes the running maximum of the timestamps
+    /// of evaluated packets, so that it never goes back; fragments are matched; under profile `aws` what AWS never
     /// filters is set aside.
     pub fn sequence(frames: &Frames, decoded: Decoded, profile: Profile) -> Self {
         let mut trace =
@@ -39,7 +39,6 @@ impl Trace {
         let mut now_ns = 0;
         let results = decoded.chunks.into_iter().flatten();
         for ((number, frame), result) in (1u32..).zip(frames.list()).zip(results) {
-            now_ns = now_ns.max(frame.time_ns.min(MAX_TIME_NS));
             let mut packet = match result.and_then(|packet| not_exempt(packet, profile)) {
                 Ok(packet) => packet,
                 Err(why) => {
@@ -47,6 +46,8 @@ impl Trace {
                     continue;
                 }
             };
+            // Of evaluated packets only: a stray frame from the future must not stop the clock.
+            now_ns = now_ns.max(frame.time_ns.min(MAX_TIME_NS));
             packet.time_ns = now_ns;
             let position = trace.packets.len() as u32;
             trace.packets.push(packet);

@@ -307,7 +307,8 @@ impl Connection {
             next = state;
         }
         let answers_what_was_let_through = packet.ack() == self.last.end
-            && ((seen.replied && self.last.kind == Kind::Syn) || (!self.assured && self.last.kind == Kind::Ack));
+            && ((seen.replied && self.last.kind == Kind::Syn && self.last.from_original != seen.from_original)
+                || (!self.assured && self.last.kind == Kind::Ack));
         let answers_challenge = state == State::SynSent
             && self.last.kind == Kind::Ack
             && !self.last.from_original
@@ -477,7 +478,8 @@ impl Connection {
             let again = is_after(end, self.ends[s].sent) && matches!(state, Some(State::SynSent | State::SynRecv));
             if first || again {
                 self.ends[s].start(packet, end);
-                if !from_original && !(self.ends[0].offered_scale && self.ends[1].offered_scale) {
+                let both_offer = self.ends[0].offered_scale && self.ends[1].offered_scale;
+                if !from_original && !both_offer {
                     self.ends[0].scale = 0;
                     self.ends[1].scale = 0;
                 }

@@ -1,7 +1,7 @@
 //! `lockfree`: our own table, sharded, shared by all cores, atomics only.
 //!
-//! A shard is an array of home [`Bucket`]s of one cache line, each with room for 13 entries and for a
-//! link to one overflow line of 13 more, and an array of preallocated [`Entry`]s of two lines.
+//! A shard is an array of home `Bucket`s of one cache line, each with room for 13 entries and for a
+//! link to one overflow line of 13 more, and an array of preallocated `Entry`s of two lines.
 //! Memory is *type-stable*: an entry is always an entry, so a reader that was overtaken reads a
 //! wrong entry at worst, and notices it by the generation.
 //!

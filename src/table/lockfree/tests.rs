@@ -182,7 +182,7 @@ fn churn_on_few_flows_loses_and_doubles_nothing() {
             let mut random = crate::measure::statistics::Random::new(seed);
             let mut balance = 0i64;
             for _ in 0..100_000 {
-                let n = random.next() % FLOWS;
+                let n = random.bits() % FLOWS;
                 match worker.find(place(n), &key(n)) {
                     None => match worker.insert(place(n), &key(n), &connection(1), false, 0) {
                         Insert::Done => balance += 1,
@@ -191,11 +191,11 @@ fn churn_on_few_flows_loses_and_doubles_nothing() {
                     },
                     Some(slot) => {
                         let Some(old) = worker.load(slot, false) else { continue };
-                        if random.next().is_multiple_of(2) {
+                        if random.bits().is_multiple_of(2) {
                             balance -= i64::from(worker.remove(place(n), slot, &old));
                         } else {
                             let mut new = old;
-                            new.expires_ns = random.next();
+                            new.expires_ns = random.bits();
                             worker.store(slot, &old, &new, false);
                         }
                     }

@@ -1,0 +1,176 @@
+//! A network ACL: one of `aws ec2 describe-network-acls` to a [`RuleSet`].
+//!
+//! Each direction is tried by ascending rule number and the first match decides (VPC guide,
+//! "Network ACLs"). The listing's own order means nothing.
+
+use super::cursor::Cursor;
+use super::document::{NETWORK_ACLS, listing, read, records, truncation};
+use super::{LoadOptions, Loaded, PolicyError, Rule, RuleSet, World, fields};
+use crate::packet::{Direction, protocol};
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The highest number a user can give; above stand AWS's own final denies, 32767 for IPv4 and 32768
+/// for IPv6, printed as `*` in the console.
+const LAST_NUMBER: i64 = 32_766;
+
+/// Above this many rules, unreachable ones are not looked for: the search is quadratic. AWS allows 40.
+const SHADOW_SEARCH_LIMIT: usize = 1_000;
+
+/// Reads a network ACL from what `aws ec2 describe-network-acls` prints: the whole object, the bare
+/// list, or one ACL. If there are several, [`LoadOptions::acl`] says which.
+///
+/// # Errors
+/// [`PolicyError`] says what is wrong and where.
+pub fn load_network_acl(path: &Path, options: &LoadOptions) -> Result<Loaded, PolicyError> {
+    let document = read(path)?;
+    let top = Cursor::top(path, &document);
+    let acl = select(&top, options.acl.as_deref())?;
+    let mut warnings: Vec<String> = truncation(&top, &NETWORK_ACLS).into_iter().collect();
+    let mut directions: [BTreeMap<i64, (Cursor, Rule)>; 2] = Default::default();
+    for at in acl.field("Entries")?.items()? {
+        let (number, direction, rule) = entry(&at, &mut warnings)?;
+        let numbered = &mut directions[direction.index()];
+        if let Some((earlier, _)) = numbered.get(&number) {
+            return Err(PolicyError::Duplicate {
+                file: path.into(),
+                path: format!("{}.RuleNumber", at.path()),
+                what: format!("rule number {number} of this direction"),
+                first: format!("{}.RuleNumber", earlier.path()),
+            });
+        }
+        numbered.insert(number, (at, rule));
+    }
+    let mut rules = RuleSet::new(World::NetworkAcl);
+    for (direction, numbered) in [Direction::In, Direction::Out].into_iter().zip(directions) {
+        // The final denies are what `RuleSet::implicit_deny` stands for, listed or not.
+        let own: Vec<(Cursor, Rule)> =
+            numbered.into_iter().filter(|(n, _)| *n <= LAST_NUMBER).map(|(_, e)| e).collect();
+        warnings.extend(unreachable(&own));
+        for (_, rule) in own {
+            rules.push(direction, rule);
+        }
+    }
+    Ok(Loaded { rules, warnings })
+}
+
+/// The ACL asked for, or the only one.
+fn select<'a>(top: &Cursor<'a>, wanted: Option<&str>) -> Result<Cursor<'a>, PolicyError> {
+    let mut acls = records(top, &NETWORK_ACLS)?;
+    let Some(wanted) = wanted else {
+        if acls.len() == 1 {
+            return Ok(acls.remove(0));
+        }
+        let problem = format!("holds {} network ACLs, but a packet meets only that of its subnet", acls.len());
+        return Err(PolicyError::Ambiguous { file: top.file().into(), problem, known: labels(&acls)? });
+    };
+    let mut found = None;
+    for acl in &acls {
+        let id = acl.field("NetworkAclId")?;
+        if id.text()? == wanted {
+            if found.is_some() {
+                let problem = format!("several network ACLs have the id {wanted:?}");
+                return Err(PolicyError::Ambiguous { file: top.file().into(), problem, known: labels(&acls)? });
+            }
+            found = Some(acl.clone());
+        }
+    }
+    match found {
+        Some(acl) => Ok(acl),
+        None => Err(PolicyError::Unknown {
+            file: top.file().into(),
+            what: NETWORK_ACLS.one,
+            wanted: wanted.into(),
+            known: labels(&acls)?,
+        }),
+    }
+}
+
+/// The ids of ACLs with their subnets, by which people know them.
+fn labels(acls: &[Cursor]) -> Result<String, PolicyError> {
+    let label = |acl: &Cursor| -> Result<String, PolicyError> {
+        let id = acl.field("NetworkAclId")?.id()?;
+        let subnets = acl
+            .list("Associations")?
+            .map(|association| association.field("SubnetId")?.id())
+            .collect::<Result<Vec<&str>, _>>()?;
+        Ok(if subnets.is_empty() { format!("{id} (no subnet)") } else { format!("{id} ({})", subnets.join(" ")) })
+    };
+    Ok(listing(acls.iter().map(label).collect::<Result<Vec<_>, _>>()?.into_iter()))
+}
+
+/// One entry: its number, direction and rule.
+fn entry(at: &Cursor, warnings: &mut Vec<String>) -> Result<(i64, Direction, Rule), PolicyError> {
+    let number_at = at.field("RuleNumber")?;
+    let number = number_at.integer(1..=LAST_NUMBER + 2, "1 to 32766, or 32767 and 32768 for the final denies")?;
+    let direction = if at.field("Egress")?.boolean()? { Direction::Out } else { Direction::In };
+    let action_at = at.field("RuleAction")?;
+    let allow = match action_at.text()? {
+        "allow" if number > LAST_NUMBER => return Err(action_at.bad(format!("deny, for rule {number}"))),
+        "allow" => true,
+        "deny" => false,
+        _ => return Err(action_at.bad("\"allow\" or \"deny\"")),
+    };
+    let protocol = fields::protocol(&at.field("Protocol")?)?;
+    let remote = block(at, warnings)?;
+    let name = if number > LAST_NUMBER { "acl:*".into() } else { format!("acl:{number}") };
+    let rule = Rule { remote, protocol, ports: ports(at, protocol, remote)?, allow, name };
+    warnings.extend(fields::wrong_family(at, &rule));
+    Ok((number, direction, rule))
+}
+
+/// The CIDR block: of exactly one family.
+fn block(at: &Cursor, warnings: &mut Vec<String>) -> Result<IpNet, PolicyError> {
+    match (at.optional("CidrBlock")?, at.optional("Ipv6CidrBlock")?) {
+        (Some(v4), None) => fields::ipv4_block(&v4, warnings),
+        (None, Some(v6)) => fields::ipv6_block(&v6, warnings),
+        (None, None) => Err(at.missing("CidrBlock", "an entry has CidrBlock or Ipv6CidrBlock")),
+        (Some(_), Some(v6)) => Err(v6.bad("nothing, since the entry has a CidrBlock")),
+    }
+}
+
+/// The port range, or the ICMP type and code. The latter must be there, or one could not tell "all"
+/// from a listing that lost it (EC2 API, `NetworkAclEntry.IcmpTypeCode`: required for protocol 1, and
+/// for 58 with an IPv6 block).
+fn ports(at: &Cursor, protocol: Option<u8>, remote: IpNet) -> Result<fields::Ports, PolicyError> {
+    if fields::is_icmp(protocol) {
+        let needed = protocol == Some(protocol::ICMP) || matches!(remote, IpNet::V6(_));
+        return match at.optional("IcmpTypeCode")? {
+            Some(icmp) => {
+                icmp.field("Type")?;
+                icmp.field("Code")?;
+                fields::icmp_range(&icmp, "Type", "Code")
+            }
+            None if needed => Err(at.missing("IcmpTypeCode", "an ICMP entry needs a type and a code, -1 for all")),
+            None => Ok(None),
+        };
+    }
+    match at.optional("PortRange")? {
+        Some(range) if fields::has_ports(protocol) => fields::port_range(&range, "From", "To"),
+        _ => Ok(None),
+    }
+}
+
+/// Warnings for rules of one direction that an earlier rule covers entirely.
+fn unreachable(rules: &[(Cursor, Rule)]) -> Vec<String> {
+    if rules.len() > SHADOW_SEARCH_LIMIT {
+        return Vec::new();
+    }
+    let shadowed = rules.iter().enumerate().filter_map(|(i, (at, rule))| {
+        let (_, by) = rules[..i].iter().find(|(_, earlier)| covers(earlier, rule))?;
+        let (file, path, name, by) = (at.file().display(), at.path(), &rule.name, &by.name);
+        Some(format!("{file}: {path}: {name} can never match: {by} takes all its packets"))
+    });
+    shadowed.collect()
+}
+
+/// True if every packet that `inner` matches is matched by `outer`.
+fn covers(outer: &Rule, inner: &Rule) -> bool {
+    let ports = match (outer.ports, inner.ports) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some((low, high)), Some((inner_low, inner_high))) => low <= inner_low && inner_high <= high,
+    };
+    ports && outer.remote.contains(&inner.remote) && (outer.protocol.is_none() || outer.protocol == inner.protocol)
+}
