@@ -6,20 +6,22 @@
 
 use ctbench::conntrack::Config;
 use ctbench::engine::registry::ENGINES;
-use ctbench::measure::statistics::{Estimate, Random, median, paired_ratio};
+use ctbench::measure::statistics::{Random, median};
 use ctbench::measure::{Budget, Clock, Trials, Variant};
-use ctbench::packet::{Direction, Inside, Packet, TcpFields, protocol};
+use ctbench::packet::{Direction, FlowKey, Inside, Packet, TcpFields, protocol};
 use ctbench::policy::{LoadOptions, Rule, RuleSet, World, load_network_acl, load_security_groups};
 use ctbench::replay::{Pool, Workload};
 use ctbench::scenario::Scenario;
 use ctbench::table::{FlowHash, Geometry, HashKey};
 use ctbench::trace::{Capture, Trace};
-use hashbrown::HashTable;
+use hashbrown::{HashSet, HashTable};
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const FLOWS: usize = 1_000_000;
+const ROUNDS: u64 = 7;
+const ROUND_NS: u64 = 4_000_000_000;
 
 /// The bundled scenario.
 fn bundled() -> Result<Workload, Box<dyn std::error::Error>> {
@@ -62,31 +64,42 @@ fn million_flows() -> Workload {
     Workload::new(trace, Some(rules), None, config, geometry, 1, 2, 32)
 }
 
-/// Look-ups a second in a hashbrown table of a million flows, keys in random order, one after the other.
-fn hashbrown_lookups(clock: &Clock, workload: &Workload) -> f64 {
-    let hash = FlowHash::new(HashKey::from_seed(9));
-    let keys: Vec<_> = workload.trace.packets.iter().map(Packet::flow_key).collect();
-    let mut table = HashTable::with_capacity(FLOWS);
-    for key in &keys[..FLOWS] {
-        table.insert_unique(hash.hash(key), (*key, 0u64), |(key, _)| hash.hash(key));
+/// A hashbrown table of a million flows, and keys in random order to look up, one after the other.
+struct Lookups {
+    hash: FlowHash,
+    table: HashTable<(FlowKey, u64)>,
+    keys: Vec<FlowKey>,
+}
+
+impl Lookups {
+    fn new(workload: &Workload) -> Self {
+        let hash = FlowHash::new(HashKey::from_seed(9));
+        let keys: Vec<_> = workload.trace.packets.iter().map(Packet::flow_key).collect();
+        let mut table = HashTable::with_capacity(FLOWS);
+        for key in &keys[..FLOWS] {
+            table.insert_unique(hash.hash(key), (*key, 0u64), |(key, _)| hash.hash(key));
+        }
+        Lookups { hash, table, keys: keys[FLOWS..].to_vec() }
     }
-    let rounds: Vec<f64> = (0..5)
-        .map(|_| {
+
+    /// Look-ups a second.
+    fn per_second(&self, clock: &Clock) -> f64 {
+        let rounds = (0..3).map(|_| {
             let start = clock.raw();
-            for key in &keys[FLOWS..] {
-                black_box(table.find(hash.hash(key), |(other, _)| other == key));
+            for key in &self.keys {
+                black_box(self.table.find(self.hash.hash(key), |(other, _)| other == key));
             }
-            FLOWS as f64 / clock.ns(start, clock.raw()) as f64 * 1e9
-        })
-        .collect();
-    median(&rounds)
+            self.keys.len() as f64 / clock.ns(start, clock.raw()) as f64 * 1e9
+        });
+        median(&rounds.collect::<Vec<_>>())
+    }
 }
 
 #[repr(align(64))]
 struct Line(AtomicU64);
 
 /// Random lines touched a second by so many cores together, in prefetched bursts of 32; each core has
-/// lines of its own, as many bytes as the flow table of the workload would give it.
+/// an equal share of the lines.
 fn probe(clock: &Clock, pool: &Pool, lines: &[Line]) -> f64 {
     const TOUCHES: usize = 2_000_000;
     let cores = pool.cores();
@@ -122,8 +135,20 @@ fn prefetch(line: &Line) {
     let _ = line;
 }
 
-/// Throughput of every engine on one and two cores, in interleaved blocks.
-fn measure(workload: &Workload, clock: &Clock, pools: &[Pool], seconds: u64) -> Vec<(&'static str, usize, Vec<f64>)> {
+/// What one round measured: the machine's yardsticks, and each variant's throughput beside them.
+struct Round {
+    lookups: f64,
+    probe: [f64; 2],
+    pps: Vec<f64>,
+}
+
+/// Yardsticks and engines by turns, so that a slow minute of the machine slows both.
+fn measure(
+    workload: &Workload,
+    clock: &Clock,
+    pools: &[Pool; 2],
+    lookups: &Lookups,
+) -> (Vec<(&'static str, usize)>, Vec<Round>) {
     let engines = ENGINES.iter().filter(|engine| workload.can_run(engine.kind));
     let mut prepared = Vec::new();
     for engine in engines {
@@ -146,14 +171,30 @@ fn measure(workload: &Workload, clock: &Clock, pools: &[Pool], seconds: u64) -> 
             variant.digest(&pass.decisions)
         })
         .collect();
-    let budget = Budget { total_ns: seconds * 1_000_000_000, sample_ns: 20_000_000, latency_samples: 0, seed: 3 };
-    let measured = Trials::new(clock, budget).run(&mut variants, &expected, |_| ());
-    assert!(measured.iter().all(|m| m.wrong_digests == 0), "verdicts changed between passes");
-    names.into_iter().zip(measured).map(|((name, cores), measured)| (name, cores, measured.pps)).collect()
+    // As much memory as the trace's flows take in the lock-free table: a bucket and an entry of two lines.
+    let flows: HashSet<FlowKey> = workload.trace.packets.iter().map(Packet::flow_key).collect();
+    let lines: Vec<Line> = (0..flows.len() * 3).map(|_| Line(AtomicU64::new(0))).collect();
+    let rounds = (0..ROUNDS).map(|round| {
+        let budget = Budget { total_ns: ROUND_NS, sample_ns: 20_000_000, latency_samples: 0, seed: round };
+        let measured = Trials::new(clock, budget).run(&mut variants, &expected, |_| ());
+        assert!(measured.iter().all(|m| m.wrong_digests == 0), "verdicts changed between passes");
+        let probes: Vec<[f64; 2]> =
+            (0..5).map(|_| [probe(clock, &pools[0], &lines), probe(clock, &pools[1], &lines)]).collect();
+        Round {
+            lookups: lookups.per_second(clock),
+            probe: [0, 1].map(|i| median(&probes.iter().map(|p| p[i]).collect::<Vec<_>>())),
+            pps: measured.iter().map(|m| median(&m.pps)).collect(),
+        }
+    });
+    let rounds = rounds.collect();
+    (names, rounds)
 }
 
-fn show(estimate: Estimate) -> String {
-    format!("{:.2} ({:.2} to {:.2})", estimate.value, estimate.ci95[0], estimate.ci95[1])
+/// Median over rounds, lowest and highest.
+fn show(rounds: &[Round], value: impl Fn(&Round) -> f64) -> String {
+    let mut values: Vec<f64> = rounds.iter().map(value).collect();
+    values.sort_by(f64::total_cmp);
+    format!("{:.2} ({:.2} to {:.2})", median(&values), values[0], values[values.len() - 1])
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -161,32 +202,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pools = [Pool::new(1)?, Pool::new(2)?];
     let million = million_flows();
     let bundled = bundled()?;
+    let lookups = Lookups::new(&million);
 
-    for (name, workload, seconds) in
-        [("bundled scenario traces/web", &bundled, 20), ("1M flows, half of the packets new", &million, 20)]
+    for (name, workload) in [("bundled scenario traces/web", &bundled), ("1M flows, half of the packets new", &million)]
     {
-        let lookups = hashbrown_lookups(&clock, &million);
-        let lines: Vec<Line> = (0..workload.geometry.capacity() * 2).map(|_| Line(AtomicU64::new(0))).collect();
-        let probes: Vec<[f64; 2]> =
-            (0..7).map(|_| [probe(&clock, &pools[0], &lines), probe(&clock, &pools[1], &lines)]).collect();
-        let probe_scaling = median(&probes.iter().map(|[one, two]| two / one).collect::<Vec<_>>());
-        println!("{name}: {} packets", workload.trace.packets.len());
+        let (names, rounds) = measure(workload, &clock, &pools, &lookups);
+        println!("{name}: {} packets; median (lowest to highest) of {ROUNDS} rounds", workload.trace.packets.len());
+        println!("  bare hashbrown look-ups, 1M flows, in M/s: {}", show(&rounds, |round| round.lookups / 1e6));
         println!(
-            "  bare hashbrown look-up, 1M flows: {:.1} M/s; two cores touch {probe_scaling:.2} times the lines of one",
-            lookups / 1e6
+            "  lines that two cores touch, to those of one: {}",
+            show(&rounds, |round| round.probe[1] / round.probe[0])
         );
-        let results = measure(workload, &clock, &pools, seconds);
-        for (engine, cores, pps) in &results {
-            let mpps = median(pps) / 1e6;
-            print!(
-                "  {engine:26} {cores} core{} {mpps:>8.2} Mpps, {:>6.2} x look-up",
-                if *cores == 1 { " " } else { "s" },
-                mpps * 1e6 / lookups
-            );
-            let one = results.iter().find(|(name, cores, _)| name == engine && *cores == 1);
-            if let (2, Some((_, _, one))) = (*cores, one) {
-                let scaling = paired_ratio(pps, one, 1);
-                print!(", scaling {}, {:.2} of the probe's", show(scaling), scaling.value / probe_scaling);
+        println!(
+            "  {:25} {:>6} {:>24} {:>22} {:>22} {:>22}",
+            "engine", "cores", "Mpps", "x look-ups", "x one core", "x probe's scaling"
+        );
+        for (at, (engine, cores)) in names.iter().enumerate() {
+            print!("  {engine:25} {cores:>6}");
+            print!(" {:>24}", show(&rounds, |round| round.pps[at] / 1e6));
+            print!(" {:>22}", show(&rounds, |round| round.pps[at] / round.lookups));
+            if let (2, Some(one)) = (*cores, names.iter().position(|other| *other == (*engine, 1))) {
+                print!(" {:>22}", show(&rounds, |round| round.pps[at] / round.pps[one]));
+                let probe = |round: &Round| round.probe[1] / round.probe[0];
+                print!(" {:>22}", show(&rounds, |round| round.pps[at] / round.pps[one] / probe(round)));
             }
             println!();
         }

@@ -35,6 +35,18 @@ impl LastSegment {
         LastSegment(segment as u8 | (side as u8) << 3)
     }
 
+    /// As stored, in the low four bits.
+    #[inline(always)]
+    pub(super) fn bits(self) -> u32 {
+        u32::from(self.0)
+    }
+
+    /// The inverse of [`LastSegment::bits`].
+    #[inline(always)]
+    pub(super) fn from_bits(bits: u32) -> Self {
+        LastSegment(bits as u8)
+    }
+
     #[inline(always)]
     pub(super) fn is(self, segment: Segment) -> bool {
         self.0 & 7 == segment as u8

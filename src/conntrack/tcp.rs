@@ -188,7 +188,7 @@ pub fn open(packet: &Packet, timers: &Timers, loose: bool) -> Option<(Status, Tr
         window::fit(&mut track, status, Side::Original, segment, packet, false);
     }
     status.set_tcp_state(state);
-    track.last = LastSegment::new(segment, Side::Original);
+    track.set_last(LastSegment::new(segment, Side::Original));
     let timeout = timeout_after(timers, &track, state, segment);
     // Picked up in mid-stream and still unanswered: not for five days.
     let timeout = if state == TcpState::Established { timeout.min(timers.unacknowledged) } else { timeout };
@@ -220,7 +220,7 @@ pub fn step(status: &mut Status, track: &mut Track, side: Side, packet: &Packet,
             if old == TcpState::LastAck
                 && segment == Segment::Ack
                 && status.challenge_expected()
-                && track.last == LastSegment::new(Segment::Syn, side.other()) =>
+                && track.last() == LastSegment::new(Segment::Syn, side.other()) =>
         {
             status.set_challenge_expected(false);
             return Step::Keep;
@@ -266,7 +266,7 @@ fn advance(
             Fit::Invalid => return invalid(*status, track, side, segment, timers),
         }
     }
-    track.last = LastSegment::new(segment, side);
+    track.set_last(LastSegment::new(segment, side));
     status.set_tcp_state(next);
     if next == TcpState::FinWait && old != next {
         status.set_fin_seen(side);
@@ -292,7 +292,7 @@ fn advance(
 /// A SYN on a closed connection opens it anew if a FIN was once seen, or if the last segment was an
 /// RST from the SYN's own end; else it may be stale.
 fn reopens(status: Status, track: &Track, side: Side) -> bool {
-    status.any_fin_seen() || track.last == LastSegment::new(Segment::Rst, side)
+    status.any_fin_seen() || track.last() == LastSegment::new(Segment::Rst, side)
 }
 
 /// A segment that the tracker lets through without believing it: a SYN or SYN/ACK inside a
@@ -309,7 +309,7 @@ fn ignored(
 ) -> Step {
     if timers.check_window {
         let answers_ignored_syn = segment == Segment::SynAck
-            && track.last == LastSegment::new(Segment::Syn, side.other())
+            && track.last() == LastSegment::new(Segment::Syn, side.other())
             && packet.ack() == track.last_end;
         if answers_ignored_syn {
             // The ends agree on the SYN that was not believed: so follow them.
@@ -331,7 +331,7 @@ fn ignored(
         }
         status.restart_handshake_notes(old == TcpState::LastAck);
     }
-    track.last = LastSegment::new(segment, side);
+    track.set_last(LastSegment::new(segment, side));
     Step::Keep
 }
 
@@ -342,11 +342,11 @@ fn invalid(status: Status, track: &mut Track, side: Side, segment: Segment, time
     if !status.assured() || !matches!(segment, Segment::Rst | Segment::Fin) {
         return Step::Invalid;
     }
-    let closing = track.last.is(Segment::Fin) || track.last.is(Segment::Rst);
-    if closing && track.last.is_from(side.other()) {
+    let closing = track.last().is(Segment::Fin) || track.last().is(Segment::Rst);
+    if closing && track.last().is_from(side.other()) {
         return Step::InvalidShorten(timers.unacknowledged);
     }
-    track.last = LastSegment::new(segment, side);
+    track.set_last(LastSegment::new(segment, side));
     Step::Invalid
 }
 
@@ -357,7 +357,7 @@ fn timeout_after(timers: &Timers, track: &Track, state: TcpState, segment: Segme
     if !timers.check_window {
         return if segment == Segment::Rst { timers.tcp[TcpState::Close as usize] } else { timeout };
     }
-    if track.retransmits >= Track::MAX_RETRANSMITS && timeout > timers.max_retrans {
+    if track.retransmits() >= Track::MAX_RETRANSMITS && timeout > timers.max_retrans {
         timers.max_retrans
     } else if segment == Segment::Rst {
         timers.tcp[TcpState::Close as usize]

@@ -10,27 +10,29 @@ const NS_PER_S: u64 = 1_000_000_000;
 /// A UDP conversation that is still going on after this long is a stream.
 const UDP_STREAM_AFTER_NS: u64 = 2 * NS_PER_S;
 
-/// All that is remembered of a connection, beside its flow key.
+/// What is remembered of every connection, beside its flow key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// Side bits, replied, assured, TCP state.
     pub status: Status,
     /// The first instant, in packet time, at which the entry no longer exists.
     pub expires_ns: u64,
-    /// What only some protocols need.
-    pub detail: Detail,
 }
 
-/// Seven words whose meaning depends on the protocol: TCP window data, or when a UDP conversation
-/// becomes a stream (first word).
-#[derive(Clone, Copy, Debug, Default, Eq)]
-pub struct Detail(pub [u64; 7]);
+/// What only some protocols remember: TCP window data ([`Track`]), or when a UDP conversation
+/// becomes a stream (first two words).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Detail(pub [u32; 14]);
 
-impl PartialEq for Detail {
-    /// In line, as for flow keys.
+impl Detail {
+    fn set_stream_after(&mut self, time_ns: u64) {
+        (self.0[0], self.0[1]) = (time_ns as u32, (time_ns >> 32) as u32);
+    }
+
     #[inline(always)]
-    fn eq(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    fn stream_after(&self) -> u64 {
+        u64::from(self.0[0]) | u64::from(self.0[1]) << 32
     }
 }
 
@@ -41,7 +43,9 @@ pub enum Transition {
     Store(State),
     /// The connection ends with this packet: remove it.
     Remove(State),
-    /// Remove it, then treat the packet as one without a connection.
+    /// Its time was up: remove it, then treat the packet as one without a connection.
+    Expired,
+    /// Its ports are used again: remove it, then treat the packet as one without a connection.
     Reopen,
 }
 
@@ -57,7 +61,7 @@ impl Tracker {
         Tracker { timers: Timers::new(config) }
     }
 
-    /// True if TCP connections carry window data in their [`Detail`].
+    /// True if TCP connections remember window data in their [`Detail`].
     #[inline(always)]
     pub fn checks_windows(&self) -> bool {
         self.timers.check_window
@@ -77,22 +81,24 @@ impl Tracker {
     ///
     /// The connection counts only if the packet also passes the rules.
     #[inline]
-    pub fn open(&self, packet: &Packet) -> Option<Connection> {
+    pub fn open(&self, packet: &Packet, detail: &mut Detail) -> Option<Connection> {
         if packet.flags & (flags::INVALID | flags::ICMP_ERROR | flags::NO_PORTS) != 0 {
             return None;
         }
         let now = packet.time_ns;
-        let mut connection =
-            Connection { status: Status::opened_by(packet.direction()), expires_ns: 0, detail: Detail::default() };
+        let mut status = Status::opened_by(packet.direction());
         let timeout = match packet.protocol {
             protocol::TCP => {
-                let (status, track, timeout) = tcp::open(packet, &self.timers, self.timers.loose)?;
-                connection.status = status;
-                self.keep(&mut connection, track);
+                let (opened, track, timeout) = tcp::open(packet, &self.timers, self.timers.loose)?;
+                status = opened;
+                match self.timers.check_window {
+                    true => *Track::of(detail) = track,
+                    false => status.set_last(track.last()),
+                }
                 timeout
             }
             protocol::UDP => {
-                connection.detail.0[0] = now.saturating_add(UDP_STREAM_AFTER_NS);
+                detail.set_stream_after(now.saturating_add(UDP_STREAM_AFTER_NS));
                 self.timers.udp
             }
             protocol::ICMP | protocol::ICMPV6 => match packet.icmp_role() {
@@ -102,13 +108,15 @@ impl Tracker {
             protocol::GRE => self.timers.gre,
             _ => self.timers.other,
         };
-        connection.expires_ns = now.saturating_add(timeout);
-        Some(connection)
+        Some(Connection { status, expires_ns: now.saturating_add(timeout) })
     }
 
-    /// Applies a packet to the live connection that it belongs to.
+    /// Applies a packet to the connection of its flow.
     #[inline]
-    pub fn advance(&self, connection: &mut Connection, packet: &Packet) -> Transition {
+    pub fn advance(&self, connection: &mut Connection, detail: &mut Detail, packet: &Packet) -> Transition {
+        if packet.time_ns >= connection.expires_ns {
+            return Transition::Expired;
+        }
         if packet.flags & (flags::INVALID | flags::ICMP_ERROR) != 0 {
             return match packet.has(flags::INVALID) {
                 true => Transition::Store(State::Invalid),
@@ -118,11 +126,11 @@ impl Tracker {
         let side = connection.status.side(packet.direction());
         let now = packet.time_ns;
         let timeout = match packet.protocol {
-            protocol::TCP => return self.advance_tcp(connection, side, packet),
+            protocol::TCP => return self.advance_tcp(connection, detail, side, packet),
             protocol::UDP => {
                 if !connection.status.replied() {
                     self.timers.udp
-                } else if now > connection.detail.0[0] {
+                } else if now > detail.stream_after() {
                     connection.status.set_assured();
                     self.timers.udp_stream
                 } else {
@@ -144,24 +152,18 @@ impl Tracker {
         Transition::Store(label(&mut connection.status, side))
     }
 
-    /// Puts what TCP remembers where it belongs.
-    #[inline(always)]
-    fn keep(&self, connection: &mut Connection, track: Track) {
-        match self.timers.check_window {
-            true => connection.detail = Detail(track.to_words()),
-            false => connection.status.set_last(track.last),
-        }
-    }
-
     #[inline]
-    fn advance_tcp(&self, connection: &mut Connection, side: Side, packet: &Packet) -> Transition {
+    fn advance_tcp(&self, connection: &mut Connection, detail: &mut Detail, side: Side, packet: &Packet) -> Transition {
         let now = packet.time_ns;
-        let mut track = match self.timers.check_window {
-            true => Track::from_words(connection.detail.0),
-            false => Track::of_flags_only(connection.status.last()),
+        let status = &mut connection.status;
+        let step = if self.timers.check_window {
+            tcp::step(status, Track::of(detail), side, packet, &self.timers)
+        } else {
+            let mut track = Track::of_flags_only(status.last());
+            let step = tcp::step(status, &mut track, side, packet, &self.timers);
+            status.set_last(track.last());
+            step
         };
-        let step = tcp::step(&mut connection.status, &mut track, side, packet, &self.timers);
-        self.keep(connection, track);
         match step {
             Step::Refresh(timeout) => connection.expires_ns = now.saturating_add(timeout),
             Step::Keep => {}

@@ -6,7 +6,7 @@
 
 use super::status::LastSegment;
 use super::tcp::{Segment, TcpState};
-use super::{Side, Status};
+use super::{Detail, Side, Status};
 use crate::packet::{Packet, tcp_flags};
 
 /// An acknowledgement may lag this far behind, in bytes, even if the window is smaller
@@ -39,7 +39,11 @@ struct Sender {
     max_ack: u32,
 }
 
-/// Sequence numbers of both ends: 56 bytes, no padding.
+/// Sequence numbers of both ends, and what else window tracking remembers.
+///
+/// Every field is a whole 32-bit word. Tables copy it word by word; a word that was written in
+/// parts and is then read whole would make the CPU wait for the parts (a failed store-to-load
+/// forward: they took a quarter of all time while flags and scales were bytes).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Track {
@@ -50,35 +54,89 @@ pub struct Track {
     pub(super) last_ack: u32,
     /// End of the last ACK segment, or of the last ignored one.
     pub(super) last_end: u32,
-    /// Window of the same.
-    pub(super) last_window: u16,
-    /// Window scale of each end, 0 to 14.
-    scale: [u8; 2],
-    /// Bits of `flag` for each end.
-    flags: [u8; 2],
-    /// How often the last ACK segment was repeated.
-    pub(super) retransmits: u8,
-    /// Scale and flags of the last ignored SYN.
-    ignored_scale: u8,
-    ignored_flags: u8,
-    /// The last segment that was taken note of.
-    pub(super) last: LastSegment,
-    reserved: [u8; 2],
+    /// Window of the same, as sent: 16 bits.
+    pub(super) last_window: u32,
+    ends: Ends,
+    notes: Notes,
 }
 
-const _: () = assert!(size_of::<Track>() == 56);
+const _: () = assert!(size_of::<Track>() == size_of::<Detail>() && align_of::<Track>() == align_of::<Detail>());
+
+/// For each end, in 16 bits: the bits of `flag`, and above them its window scale, 0 to 14.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+struct Ends(u32);
+
+impl Ends {
+    #[inline(always)]
+    fn has(self, side: Side, flag: u32) -> bool {
+        self.0 >> (16 * side as u32) & flag != 0
+    }
+
+    #[inline(always)]
+    fn set(&mut self, side: Side, flag: u32) {
+        self.0 |= flag << (16 * side as u32);
+    }
+
+    #[inline(always)]
+    fn clear(&mut self, side: Side, flag: u32) {
+        self.0 &= !(flag << (16 * side as u32));
+    }
+
+    #[inline(always)]
+    fn any(self, flag: u32) -> bool {
+        self.0 & (flag | flag << 16) != 0
+    }
+
+    #[inline(always)]
+    fn scale(self, side: Side) -> u32 {
+        self.0 >> (16 * side as u32 + 8) & 15
+    }
+
+    fn replace(&mut self, side: Side, options: OptionBits) {
+        let shift = 16 * side as u32;
+        self.0 = self.0 & !(0xffff << shift) | options.0 << shift;
+    }
+
+    fn flags(self, side: Side) -> u32 {
+        self.0 >> (16 * side as u32) & 0xff
+    }
+
+    fn forget_scales(&mut self) {
+        self.0 &= 0x00ff_00ff;
+    }
+}
+
+/// What the options of a SYN say, as in one half of [`Ends`].
+#[derive(Clone, Copy)]
+struct OptionBits(u32);
+
+impl OptionBits {
+    fn of(packet: &Packet) -> Self {
+        let options = packet.syn_options();
+        let scales = if options.window_scale.is_some() { flag::SCALES } else { 0 };
+        let sack = if options.sack_permitted { flag::SACK } else { 0 };
+        OptionBits(u32::from(options.window_scale.unwrap_or(0)) << 8 | scales | sack)
+    }
+}
+
+/// The last segment that was taken note of (4 bits), how often the last ACK segment was repeated
+/// (8 bits, from bit 8), and the options of the last ignored SYN (16 bits, from bit 16).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+struct Notes(u32);
 
 mod flag {
     /// Offered window scaling.
-    pub const SCALES: u8 = 1;
+    pub const SCALES: u32 = 1;
     /// Offered SACK, or may have.
-    pub const SACK: u8 = 2;
+    pub const SACK: u32 = 2;
     /// Not held to its window: its scale is unknown.
-    pub const LIBERAL: u8 = 4;
+    pub const LIBERAL: u32 = 4;
     /// `max_ack` counts.
-    pub const ACKED: u8 = 8;
+    pub const ACKED: u32 = 8;
     /// Has sent data that was not acknowledged yet.
-    pub const UNACKNOWLEDGED: u8 = 16;
+    pub const UNACKNOWLEDGED: u32 = 16;
 }
 
 /// Result of the window check.
@@ -117,27 +175,44 @@ fn end_of(packet: &Packet) -> u32 {
 
 impl Track {
     /// So many repetitions of one ACK shorten the timer (`nf_conntrack_tcp_max_retrans`).
-    pub(super) const MAX_RETRANSMITS: u8 = 3;
+    pub(super) const MAX_RETRANSMITS: u32 = 3;
 
-    /// As stored in a table entry.
+    /// The window data in a connection's detail.
     #[inline(always)]
-    pub fn to_words(self) -> [u64; 7] {
-        // SAFETY: both types are 56 bytes, `repr(C)` without padding (asserted above; the fields'
-        // sizes add up to it), and any bytes are valid integers.
-        unsafe { std::mem::transmute::<Track, [u64; 7]>(self) }
-    }
-
-    /// The inverse of [`Track::to_words`].
-    #[inline(always)]
-    pub fn from_words(words: [u64; 7]) -> Self {
-        // SAFETY: as in `to_words`; every field is an integer for which any bytes are valid.
-        unsafe { std::mem::transmute::<[u64; 7], Track>(words) }
+    pub(super) fn of(detail: &mut Detail) -> &mut Track {
+        // SAFETY: both are `repr(C)` or `repr(transparent)` over 14 words of 32 bits (sizes and
+        // alignments are asserted above), and any bits are a valid word.
+        unsafe { &mut *std::ptr::from_mut(detail).cast::<Track>() }
     }
 
     /// For connections whose windows are not checked: only the last segment is known.
     #[inline(always)]
     pub(super) fn of_flags_only(last: LastSegment) -> Self {
-        Track { last, ..Track::default() }
+        let mut track = Track::default();
+        track.set_last(last);
+        track
+    }
+
+    /// The last segment that was taken note of.
+    #[inline(always)]
+    pub(super) fn last(&self) -> LastSegment {
+        LastSegment::from_bits(self.notes.0 & 0xf)
+    }
+
+    #[inline(always)]
+    pub(super) fn set_last(&mut self, last: LastSegment) {
+        self.notes.0 = self.notes.0 & !0xf | last.bits();
+    }
+
+    /// How often the last ACK segment was repeated. The count wraps at 256, as the kernel's does.
+    #[inline(always)]
+    pub(super) fn retransmits(&self) -> u32 {
+        self.notes.0 >> 8 & 0xff
+    }
+
+    #[inline(always)]
+    fn set_retransmits(&mut self, count: u32) {
+        self.notes.0 = self.notes.0 & !0xff00 | (count & 0xff) << 8;
     }
 
     /// A connection opened by this SYN.
@@ -155,21 +230,22 @@ impl Track {
         let end = end_of(packet);
         let max_window = u32::from(packet.window()).max(1);
         track.senders[0] = Sender { end, max_end: end.wrapping_add(max_window), max_window, max_ack: 0 };
-        track.flags = [flag::SACK | flag::LIBERAL; 2];
+        for side in [Side::Original, Side::Reply] {
+            track.ends.set(side, flag::SACK | flag::LIBERAL);
+        }
         track
     }
 
     /// Some end has sent data that was not acknowledged yet.
     #[inline(always)]
     pub(super) fn unacknowledged(&self) -> bool {
-        (self.flags[0] | self.flags[1]) & flag::UNACKNOWLEDGED != 0
+        self.ends.any(flag::UNACKNOWLEDGED)
     }
 
     /// A SYN's options replace what was known of its sender.
     fn read_syn_options(&mut self, side: Side, packet: &Packet) {
-        let (scale, flags) = syn_flags(packet);
-        self.scale[side as usize] = scale;
-        self.flags[side as usize] = self.flags[side as usize] & flag::LIBERAL | flags;
+        let kept = self.ends.flags(side) & flag::LIBERAL;
+        self.ends.replace(side, OptionBits(OptionBits::of(packet).0 | kept));
     }
 
     /// The first SYN or SYN/ACK of an end, or a new one that replaces it.
@@ -179,21 +255,22 @@ impl Track {
         sender.max_end = end;
         sender.max_window = u32::from(packet.window()).max(1);
         self.read_syn_options(side, packet);
-        if side == Side::Reply && self.flags[0] & self.flags[1] & flag::SCALES == 0 {
+        let both_scale = self.ends.has(side, flag::SCALES) && self.ends.has(side.other(), flag::SCALES);
+        if side == Side::Reply && !both_scale {
             // RFC 7323, section 2.2: scaling is on only if both SYNs offer it.
-            self.scale = [0, 0];
+            self.ends.forget_scales();
         }
     }
 
-    /// Counts how often the same ACK came in a row. The count wraps at 256, as the kernel's does.
+    /// Counts how often the same ACK came in a row.
     fn count_repetition(&mut self, this: Ack, same_side: bool) {
         let last = (self.last_seq, self.last_ack, self.last_end, self.last_window);
         if same_side && last == (this.seq, this.ack, this.end, this.window) {
-            self.retransmits = self.retransmits.wrapping_add(1);
+            self.set_retransmits(self.retransmits() + 1);
         } else {
             (self.last_seq, self.last_ack, self.last_end, self.last_window) =
                 (this.seq, this.ack, this.end, this.window);
-            self.retransmits = 0;
+            self.set_retransmits(0);
         }
     }
 
@@ -201,12 +278,12 @@ impl Track {
     pub(super) fn note_ignored(&mut self, packet: &Packet) {
         self.last_seq = packet.seq();
         self.last_end = end_of(packet);
-        self.last_window = packet.window();
+        self.last_window = u32::from(packet.window());
     }
 
     /// Remembers the options of an ignored SYN.
     pub(super) fn note_ignored_syn_options(&mut self, packet: &Packet) {
-        (self.ignored_scale, self.ignored_flags) = syn_flags(packet);
+        self.notes.0 = self.notes.0 & 0xffff | OptionBits::of(packet).0 << 16;
     }
 
     /// The ignored SYN from `side` was answered: it is the connection now.
@@ -214,12 +291,10 @@ impl Track {
         let (this, other) = (side as usize, side.other() as usize);
         self.senders[this].end = self.last_end;
         self.senders[this].max_end = self.last_end;
-        self.senders[this].max_window = u32::from(self.last_window).max(1);
-        self.scale[this] = self.ignored_scale;
-        self.flags[this] = self.ignored_flags;
+        self.senders[this].max_window = self.last_window.max(1);
         self.senders[other] = Sender::default();
-        self.scale[other] = 0;
-        self.flags[other] = 0;
+        self.ends = Ends::default();
+        self.ends.replace(side, OptionBits(self.notes.0 >> 16));
     }
 }
 
@@ -228,15 +303,7 @@ struct Ack {
     seq: u32,
     ack: u32,
     end: u32,
-    window: u16,
-}
-
-/// Scale and flag bits that a SYN's options set.
-fn syn_flags(packet: &Packet) -> (u8, u8) {
-    let options = packet.syn_options();
-    let scales = if options.window_scale.is_some() { flag::SCALES } else { 0 };
-    let sack = if options.sack_permitted { flag::SACK } else { 0 };
-    (options.window_scale.unwrap_or(0), scales | sack)
+    window: u32,
 }
 
 /// Checks a segment against the four bounds, and learns from it if it is inside.
@@ -259,9 +326,9 @@ pub(super) fn fit(
     let mut seq = packet.seq();
     let mut end = end_of(packet);
     let mut ack = packet.ack();
-    let mut sack = if track.flags[r] & flag::SACK != 0 && !syn { packet.sack_edge() } else { ack };
-    let raw_window = packet.window();
-    let mut window = u32::from(raw_window);
+    let mut sack = if track.ends.has(side.other(), flag::SACK) && !syn { packet.sack_edge() } else { ack };
+    let raw_window = u32::from(packet.window());
+    let mut window = raw_window;
 
     if track.senders[s].max_window == 0 {
         if syn {
@@ -271,7 +338,7 @@ pub(super) fn fit(
             }
         } else {
             // The first that is seen of this end of a connection picked up in mid-stream.
-            let scaled = (window << track.scale[s]).max(1);
+            let scaled = (window << track.ends.scale(side)).max(1);
             let receiver = &mut track.senders[r];
             if receiver.max_window == 0 {
                 receiver.end = sack;
@@ -305,7 +372,7 @@ pub(super) fn fit(
         end = sender.end;
     }
 
-    let liberal = liberal || track.flags[s] & flag::LIBERAL != 0;
+    let liberal = liberal || track.ends.has(side, flag::LIBERAL);
     let outside = |fit: Fit| if liberal { Fit::Accept } else { fit };
     let ack_lag = sender.max_window.max(ACK_LAG);
     let not_too_old = after(end, sender.end.wrapping_sub(receiver.max_window).wrapping_sub(1));
@@ -323,7 +390,7 @@ pub(super) fn fit(
         {
             // Some ends send a little more than was allowed; its acknowledgement must fit later.
             track.senders[s].end = end;
-            track.flags[s] |= flag::UNACKNOWLEDGED;
+            track.ends.set(side, flag::UNACKNOWLEDGED);
             return outside(Fit::Ignore);
         }
         return outside(Fit::Invalid);
@@ -336,17 +403,17 @@ pub(super) fn fit(
     }
 
     if !syn {
-        window <<= track.scale[s];
+        window <<= track.ends.scale(side);
     }
     let sender = &mut track.senders[s];
     sender.max_window = sender.max_window.max(window.wrapping_add(sack.wrapping_sub(ack)));
     if after(end, sender.end) {
         sender.end = end;
-        track.flags[s] |= flag::UNACKNOWLEDGED;
+        track.ends.set(side, flag::UNACKNOWLEDGED);
     }
-    if has_ack && (track.flags[s] & flag::ACKED == 0 || after(ack, sender.max_ack)) {
+    if has_ack && (!track.ends.has(side, flag::ACKED) || after(ack, sender.max_ack)) {
         sender.max_ack = ack;
-        track.flags[s] |= flag::ACKED;
+        track.ends.set(side, flag::ACKED);
     }
     let beyond = end.wrapping_sub(sender.max_end);
     let receiver = &mut track.senders[r];
@@ -358,11 +425,11 @@ pub(super) fn fit(
         receiver.max_end = window_end.wrapping_add(u32::from(window == 0));
     }
     if ack == receiver.end {
-        track.flags[r] &= !flag::UNACKNOWLEDGED;
+        track.ends.clear(side.other(), flag::UNACKNOWLEDGED);
     }
     if segment == Segment::Ack {
         let ack = Ack { seq, ack, end, window: raw_window };
-        track.count_repetition(ack, track.last.is_from(side));
+        track.count_repetition(ack, track.last().is_from(side));
     }
     Fit::Accept
 }
@@ -384,9 +451,9 @@ pub(super) fn judge_reset(
     let peer = side.other() as usize;
     let established = old == TcpState::Established && status.assured();
     let seq = packet.seq();
-    let last = track.last;
+    let last = track.last();
     let mut keep = false;
-    if track.flags[peer] & flag::ACKED != 0 {
+    if track.ends.has(side.other(), flag::ACKED) {
         let expected = track.senders[peer].max_ack;
         if seq == 0 && !established {
             return Reset::InWindow; // Most likely the answer to a SYN that was let through.

@@ -109,6 +109,7 @@ mod tests {
         );
         assert_eq!(names(&["*lockfree*"]).unwrap(), ["stateful-lockfree-linear"]);
         assert_eq!(names(&["state????-linear"]).unwrap(), ["stateless-linear"]);
-        assert_eq!(names(&["state?ess-linear", "null*"]).unwrap_err(), "state?ess-linear");
+        assert_eq!(names(&["stateless?linear", "nul*l"]).unwrap(), ["null", "stateless-linear"]);
+        assert_eq!(names(&["state?-linear", "null*"]).unwrap_err(), "state?-linear");
     }
 }

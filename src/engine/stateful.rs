@@ -12,11 +12,11 @@
 //! even if the rules then drop it.
 
 use super::{Decision, Engine, MAX_BURST, Reason, Stamp, State, Verdict};
-use crate::conntrack::{Connection, Invalid, Tracker, Transition};
+use crate::conntrack::{Detail, Invalid, Tracker, Transition};
 use crate::packet::{FlowKey, Packet, flags};
 use crate::policy::Evaluate;
 use crate::policy::untracked::Untracked;
-use crate::table::{FlowHash, FlowTable, Insert, Place, TableCounters};
+use crate::table::{Fate, FlowHash, FlowTable, Insert, Place, TableCounters};
 
 /// A security group with its connection tracking.
 pub struct Stateful<'a, R, T> {
@@ -68,60 +68,44 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
     /// The decision for a packet of a tracked flow.
     #[inline(always)]
     fn decide(&mut self, packet: &Packet, place: Place, key: &FlowKey) -> Decision {
-        let detail = self.tracker.uses_detail(packet.protocol);
-        // Another round only if another core changed the same flow in between, or if the packet
-        // ended an old connection and opens a new one.
+        let uses_detail = self.tracker.uses_detail(packet.protocol);
+        let tracker = self.tracker;
+        // Another round only if the packet ended an old connection, or if another core opened the
+        // same one in between.
         loop {
-            let found = self.table.find(place, key);
-            let Some((slot, old)) = found.and_then(|slot| Some((slot, self.table.load(slot, detail)?))) else {
-                match self.open(packet, place, key, detail) {
-                    Some(decision) => return decision,
-                    None => continue,
-                }
-            };
-            if packet.time_ns >= old.expires_ns {
-                self.table.expire(place, slot, &old);
-                continue;
+            let transition = self.table.update(place, key, uses_detail, |connection, detail| {
+                let transition = tracker.advance(connection, detail, packet);
+                let fate = match transition {
+                    Transition::Store(_) => Fate::Keep,
+                    Transition::Remove(_) | Transition::Reopen => Fate::Remove,
+                    Transition::Expired => Fate::Expire,
+                };
+                (fate, transition)
+            });
+            match transition {
+                Some(Transition::Store(state) | Transition::Remove(state)) => return self.verdict(packet, state),
+                Some(Transition::Reopen | Transition::Expired) => continue,
+                None => {}
             }
-            let mut new = old;
-            let (done, state) = match self.tracker.advance(&mut new, packet) {
-                Transition::Store(state) => (self.table.store(slot, &old, &new, detail), state),
-                Transition::Remove(state) => (self.table.remove(place, slot, &old), state),
-                Transition::Reopen => {
-                    self.table.remove(place, slot, &old);
-                    continue;
-                }
-            };
-            if done {
-                return self.verdict(packet, state);
+            if let Some(decision) = self.open(packet, place, key, uses_detail) {
+                return decision;
             }
         }
     }
 
     /// No connection: opens one if the tracker and the rules agree. `None`: another core did.
     #[inline]
-    fn open(&mut self, packet: &Packet, place: Place, key: &FlowKey, detail: bool) -> Option<Decision> {
-        let Some(connection) = self.tracker.open(packet) else {
+    fn open(&mut self, packet: &Packet, place: Place, key: &FlowKey, uses_detail: bool) -> Option<Decision> {
+        let mut detail = Detail::default();
+        let Some(connection) = self.tracker.open(packet, &mut detail) else {
             return Some(self.verdict(packet, State::Invalid));
         };
         let decision = self.verdict(packet, State::New);
         if decision.verdict() == Verdict::Drop {
             return Some(decision);
         }
-        self.insert(packet, place, key, &connection, detail, decision)
-    }
-
-    #[inline]
-    fn insert(
-        &mut self,
-        packet: &Packet,
-        place: Place,
-        key: &FlowKey,
-        connection: &Connection,
-        detail: bool,
-        decision: Decision,
-    ) -> Option<Decision> {
-        match self.table.insert(place, key, connection, detail, packet.time_ns) {
+        let detail = uses_detail.then_some(&detail);
+        match self.table.insert(place, key, &connection, detail, packet.time_ns) {
             Insert::Done => Some(decision),
             Insert::Exists => None,
             Insert::Full => Some(Decision::new(Verdict::Drop, State::New, Reason::TableFull)),

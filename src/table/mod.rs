@@ -1,6 +1,6 @@
 //! Flow tables: where connections are kept. One trait, one file a table.
 //!
-//! A table finds, stores and removes; what a packet means is the [`crate::conntrack`] tracker's
+//! A table finds, updates and removes; what a packet means is the [`crate::conntrack`] tracker's
 //! part. Tables are split into *shards* of fixed capacity. Steering hands out whole shards, so a
 //! shard sees its packets in trace order on any number of cores, and is full at the same packet in
 //! every table.
@@ -12,7 +12,7 @@ mod sync;
 
 pub use hash::{FlowHash, HashKey};
 
-use crate::conntrack::Connection;
+use crate::conntrack::{Connection, Detail};
 use crate::packet::FlowKey;
 
 /// Where a flow belongs: its shard, and its hash inside the shard.
@@ -78,7 +78,12 @@ pub struct TableCounters {
 }
 
 impl TableCounters {
-    pub(crate) fn inserted(&mut self) {
+    fn removed(&mut self, fate: Fate) {
+        self.entries -= 1;
+        self.expired += u64::from(fate == Fate::Expire);
+    }
+
+    fn inserted(&mut self) {
         self.inserts += 1;
         self.entries += 1;
         self.peak_entries = self.peak_entries.max(self.entries.max(0) as u64);
@@ -94,50 +99,52 @@ impl TableCounters {
     }
 }
 
-/// One worker's way into a flow table.
-///
-/// `find`, `load`, `store` and `remove` are separate so that the decision between them is ordinary
-/// code. In a shared table another core may act in between: then `store` and `remove` fail, and the
-/// caller starts again with `find`.
-pub trait FlowTable: Send {
-    /// A found entry. Dies with the next `insert` or `remove`.
-    type Slot: Copy;
+/// What is to be done with an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Keep it, with what has changed in it.
+    Keep,
+    /// Remove it.
+    Remove,
+    /// Remove it; its time was up.
+    Expire,
+}
 
-    /// Asks the memory for what `find` will read.
+/// One worker's way into a flow table.
+pub trait FlowTable: Send {
+    /// Asks the memory for what `update` will read first.
     fn prefetch(&self, place: Place);
 
     /// Asks the memory for the entry itself; its bucket should have arrived.
     fn prefetch_entry(&self, place: Place);
 
-    /// The entry of a flow, expired or not.
-    fn find(&self, place: Place, key: &FlowKey) -> Option<Self::Slot>;
+    /// Finds the entry of a flow, expired or not, lets `change` do its work on it, and does to it
+    /// what `change` says. `None`: the flow has no entry.
+    ///
+    /// `detail` says whether the protocol uses [`Detail`]; if not, `change` finds it empty or stale.
+    /// In a shared table another core may act on the entry in between; then `change` runs again, on
+    /// what the other core has left.
+    fn update<R>(
+        &mut self,
+        place: Place,
+        key: &FlowKey,
+        detail: bool,
+        change: impl FnMut(&mut Connection, &mut Detail) -> (Fate, R),
+    ) -> Option<R>;
 
-    /// Reads an entry. `detail` says whether the protocol uses [`Connection::detail`].
-    /// `None`: the entry is gone.
-    fn load(&self, slot: Self::Slot, detail: bool) -> Option<Connection>;
-
-    /// Replaces `old`, as it was loaded, by `new`. False: somebody else was faster.
-    fn store(&mut self, slot: Self::Slot, old: &Connection, new: &Connection, detail: bool) -> bool;
-
-    /// Removes an entry that was loaded as `old`. False: somebody else was faster.
-    fn remove(&mut self, place: Place, slot: Self::Slot, old: &Connection) -> bool;
-
-    /// Removes an entry because its time was up.
-    fn expire(&mut self, place: Place, slot: Self::Slot, old: &Connection) -> bool {
-        let removed = self.remove(place, slot, old);
-        self.counters_mut().expired += u64::from(removed);
-        removed
-    }
-
-    /// Adds a flow that `find` did not find. `now_ns`: packet time, to make room by removing what
-    /// has expired.
-    fn insert(&mut self, place: Place, key: &FlowKey, connection: &Connection, detail: bool, now_ns: u64) -> Insert;
+    /// Adds a flow that has no entry. `detail` if its protocol uses it; `now_ns`: packet time, to make
+    /// room by removing what has expired.
+    fn insert(
+        &mut self,
+        place: Place,
+        key: &FlowKey,
+        connection: &Connection,
+        detail: Option<&Detail>,
+        now_ns: u64,
+    ) -> Insert;
 
     /// What was done through this worker.
     fn counters(&self) -> &TableCounters;
-
-    /// The same, to count with.
-    fn counters_mut(&mut self) -> &mut TableCounters;
 }
 
 /// Asks for a cache line, for reading and writing, without waiting for it.

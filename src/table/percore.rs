@@ -2,8 +2,8 @@
 //!
 //! Only valid while steering brings both directions of a flow to one core.
 
-use super::{FlowTable, Geometry, Insert, Place, TableCounters};
-use crate::conntrack::Connection;
+use super::{Fate, FlowTable, Geometry, Insert, Place, TableCounters};
+use crate::conntrack::{Connection, Detail};
 use crate::packet::FlowKey;
 use hashbrown::HashTable;
 
@@ -11,6 +11,7 @@ struct Entry {
     key: FlowKey,
     hash: u64,
     connection: Connection,
+    detail: Detail,
 }
 
 /// One shard: a map, and a lower bound of when its first entry expires.
@@ -58,68 +59,47 @@ impl PerCore {
     }
 }
 
-/// An entry's shard and its index there.
-#[derive(Clone, Copy)]
-pub struct Slot {
-    shard: u32,
-    index: usize,
-}
-
 /// A worker's exclusive hold of its table.
 pub struct Owned<'a>(pub &'a mut PerCore);
 
-impl PerCore {
-    #[inline(always)]
-    fn entry(&self, slot: Slot) -> Option<&Entry> {
-        self.shards[slot.shard as usize].map.get_bucket(slot.index)
-    }
-}
-
 impl FlowTable for Owned<'_> {
-    type Slot = Slot;
-
     fn prefetch(&self, _: Place) {}
 
     fn prefetch_entry(&self, _: Place) {}
 
     #[inline]
-    fn find(&self, place: Place, key: &FlowKey) -> Option<Slot> {
-        let index = self.0.shards[place.shard as usize].map.find_bucket_index(place.hash, |e| e.key == *key)?;
-        Some(Slot { shard: place.shard, index })
-    }
-
-    #[inline]
-    fn load(&self, slot: Slot, _: bool) -> Option<Connection> {
-        self.0.entry(slot).map(|entry| entry.connection)
-    }
-
-    #[inline]
-    fn store(&mut self, slot: Slot, old: &Connection, new: &Connection, _: bool) -> bool {
-        let shard = &mut self.0.shards[slot.shard as usize];
-        if new.expires_ns < old.expires_ns {
-            shard.earliest_expiry_ns = shard.earliest_expiry_ns.min(new.expires_ns);
-        }
-        match shard.map.get_bucket_mut(slot.index) {
-            Some(entry) => {
-                entry.connection = *new;
-                true
+    fn update<R>(
+        &mut self,
+        place: Place,
+        key: &FlowKey,
+        _: bool,
+        mut change: impl FnMut(&mut Connection, &mut Detail) -> (Fate, R),
+    ) -> Option<R> {
+        let shard = &mut self.0.shards[place.shard as usize];
+        let index = shard.map.find_bucket_index(place.hash, |e| e.key == *key)?;
+        let entry = shard.map.get_bucket_mut(index)?;
+        let expires_ns = entry.connection.expires_ns;
+        let (fate, result) = change(&mut entry.connection, &mut entry.detail);
+        if fate == Fate::Keep {
+            // Most packets move the deadline on: then the bound need not be touched.
+            if entry.connection.expires_ns < expires_ns {
+                shard.earliest_expiry_ns = shard.earliest_expiry_ns.min(entry.connection.expires_ns);
             }
-            None => false,
+        } else if let Ok(entry) = shard.map.get_bucket_entry(index) {
+            entry.remove();
+            self.0.counters.removed(fate);
         }
+        Some(result)
     }
 
-    fn remove(&mut self, _: Place, slot: Slot, _: &Connection) -> bool {
-        match self.0.shards[slot.shard as usize].map.get_bucket_entry(slot.index) {
-            Ok(entry) => {
-                entry.remove();
-                self.0.counters.entries -= 1;
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    fn insert(&mut self, place: Place, key: &FlowKey, connection: &Connection, _: bool, now_ns: u64) -> Insert {
+    fn insert(
+        &mut self,
+        place: Place,
+        key: &FlowKey,
+        connection: &Connection,
+        detail: Option<&Detail>,
+        now_ns: u64,
+    ) -> Insert {
         let shard = &mut self.0.shards[place.shard as usize];
         if shard.map.len() >= self.0.entries_per_shard && now_ns >= shard.earliest_expiry_ns {
             let before = shard.map.len();
@@ -140,7 +120,8 @@ impl FlowTable for Owned<'_> {
             self.0.counters.refused += 1;
             return Insert::Full;
         }
-        let entry = Entry { key: *key, hash: place.hash, connection: *connection };
+        let detail = detail.copied().unwrap_or_default();
+        let entry = Entry { key: *key, hash: place.hash, connection: *connection, detail };
         shard.map.insert_unique(place.hash, entry, |entry| entry.hash);
         shard.earliest_expiry_ns = shard.earliest_expiry_ns.min(connection.expires_ns);
         self.0.counters.inserted();
@@ -149,9 +130,5 @@ impl FlowTable for Owned<'_> {
 
     fn counters(&self) -> &TableCounters {
         &self.0.counters
-    }
-
-    fn counters_mut(&mut self) -> &mut TableCounters {
-        &mut self.0.counters
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct Entry {
     deadline_low: AtomicU32,
     /// While free: the next free entry, plus one.
     pub(super) next_free: AtomicU32,
-    detail: [AtomicU64; 7],
+    detail: [AtomicU32; 14],
 }
 
 #[cfg(not(loom))]
@@ -74,13 +74,13 @@ impl Entry {
             state: AtomicU64::new(0),
             deadline_low: AtomicU32::new(0),
             next_free: AtomicU32::new(0),
-            detail: std::array::from_fn(|_| AtomicU64::new(0)),
+            detail: std::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 
     /// Fills a free entry. Only its allocator calls this; nobody can reach the entry yet, but an
     /// overtaken reader may still look at it.
-    pub(super) fn fill(&self, key: &FlowKey, connection: &Connection, detail: bool) -> u16 {
+    pub(super) fn fill(&self, key: &FlowKey, connection: &Connection, detail: Option<&Detail>) -> u16 {
         // Relaxed: this core set the word when it freed the entry, or got it through the free
         // list's acquire.
         let generation = Word(self.state.load(Relaxed)).generation();
@@ -99,10 +99,10 @@ impl Entry {
     /// Relaxed: published by the state word, or exact because one core owns the flow (see the
     /// module's head).
     #[inline(always)]
-    fn store_rest(&self, connection: &Connection, detail: bool) {
+    fn store_rest(&self, connection: &Connection, detail: Option<&Detail>) {
         self.deadline_low.store((connection.expires_ns & LOW_MASK) as u32, Relaxed);
-        if detail {
-            for (word, value) in self.detail.iter().zip(connection.detail.0) {
+        if let Some(detail) = detail {
+            for (word, value) in self.detail.iter().zip(detail.0) {
                 word.store(value, Relaxed);
             }
         }
@@ -130,15 +130,14 @@ impl Entry {
         (before.generation() == after.generation()).then_some(before.generation())
     }
 
-    /// The connection, if the entry is still live in this generation and did not change meanwhile.
+    /// The connection and, if asked for, its detail, if the entry is still live in this generation and did not change meanwhile.
     #[inline(always)]
-    pub(super) fn load(&self, generation: u16, detail: bool) -> Option<Connection> {
+    pub(super) fn load(&self, generation: u16, detail: Option<&mut Detail>) -> Option<Connection> {
         // Acquire: pairs with the release of `fill` and `store`.
         let word = Word(self.state.load(Acquire));
         let low = self.deadline_low.load(Relaxed);
-        let mut words = [0; 7];
-        if detail {
-            for (value, word) in words.iter_mut().zip(&self.detail) {
+        if let Some(detail) = detail {
+            for (value, word) in detail.0.iter_mut().zip(&self.detail) {
                 *value = word.load(Relaxed);
             }
         }
@@ -147,13 +146,13 @@ impl Entry {
         if !word.is_live() || word.generation() != generation || Word(self.state.load(Relaxed)) != word {
             return None;
         }
-        Some(Connection { status: word.status(), expires_ns: word.deadline(low), detail: Detail(words) })
+        Some(Connection { status: word.status(), expires_ns: word.deadline(low) })
     }
 
     /// Generation and connection (without detail) of whatever live entry this is.
     pub(super) fn snapshot(&self) -> Option<(u16, Connection)> {
         let generation = Word(self.state.load(Acquire)).generation();
-        Some((generation, self.load(generation, false)?))
+        Some((generation, self.load(generation, None)?))
     }
 
     /// Replaces `old` by `new`. False: the entry has changed, or is gone.
@@ -162,7 +161,7 @@ impl Entry {
     /// at the word and the plain stores. Steering by flow rules that out; without it the reused
     /// entry's deadline may be off by up to 1.07 s.
     #[inline(always)]
-    pub(super) fn store(&self, generation: u16, old: &Connection, new: &Connection, detail: bool) -> bool {
+    pub(super) fn store(&self, generation: u16, old: &Connection, new: &Connection, detail: Option<&Detail>) -> bool {
         let (expected, word) = (Word::live(generation, old), Word::live(generation, new));
         let unchanged = match expected == word {
             true => Word(self.state.load(Acquire)) == expected,

@@ -19,8 +19,8 @@
 //!   that expects the generation.
 //!
 //! # Progress
-//! `load` is wait-free; `find`, `insert`, `store` and `remove` are lock-free: a round is repeated only
-//! because another core's insert, update or removal succeeded. No core waits for another.
+//! `update` and `insert` are lock-free: a round is repeated only because another core's insert, update
+//! or removal succeeded. No core waits for another.
 //! The window data of TCP ([`crate::conntrack::Detail`]) is several words and is only exact while
 //! steering brings a flow to one core, as `symmetric` does.
 
@@ -28,8 +28,8 @@ mod bucket;
 mod entry;
 mod shard;
 
-use super::{FlowTable, Geometry, Insert, Place, TableCounters};
-use crate::conntrack::Connection;
+use super::{Fate, FlowTable, Geometry, Insert, Place, TableCounters};
+use crate::conntrack::{Connection, Detail};
 use crate::packet::FlowKey;
 use shard::Shard;
 
@@ -71,14 +71,6 @@ pub struct Worker<'a> {
     counters: TableCounters,
 }
 
-/// An entry as it was found: its index in the shard, and its generation then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
-    shard: u32,
-    index: u32,
-    generation: u16,
-}
-
 impl Worker<'_> {
     #[inline(always)]
     fn shard(&self, number: u32) -> &Shard {
@@ -87,8 +79,6 @@ impl Worker<'_> {
 }
 
 impl FlowTable for Worker<'_> {
-    type Slot = Slot;
-
     #[inline(always)]
     fn prefetch(&self, place: Place) {
         self.shard(place.shard).prefetch(place.hash);
@@ -100,33 +90,43 @@ impl FlowTable for Worker<'_> {
     }
 
     #[inline]
-    fn find(&self, place: Place, key: &FlowKey) -> Option<Slot> {
-        let (index, generation) = self.shard(place.shard).find(place.hash, key)?;
-        Some(Slot { shard: place.shard, index, generation })
-    }
-
-    #[inline]
-    fn load(&self, slot: Slot, detail: bool) -> Option<Connection> {
-        self.shard(slot.shard).entry(slot.index).load(slot.generation, detail)
-    }
-
-    #[inline]
-    fn store(&mut self, slot: Slot, old: &Connection, new: &Connection, detail: bool) -> bool {
-        let shard = self.shard(slot.shard);
-        let stored = shard.entry(slot.index).store(slot.generation, old, new, detail);
-        if new.expires_ns < old.expires_ns {
-            shard.note_expiry(new.expires_ns);
+    fn update<R>(
+        &mut self,
+        place: Place,
+        key: &FlowKey,
+        uses_detail: bool,
+        mut change: impl FnMut(&mut Connection, &mut Detail) -> (Fate, R),
+    ) -> Option<R> {
+        let shard = &self.table.shards[place.shard as usize];
+        let mut detail = Detail::default();
+        loop {
+            let (index, generation) = shard.find(place.hash, key)?;
+            let entry = shard.entry(index);
+            let Some(old) = entry.load(generation, uses_detail.then_some(&mut detail)) else { continue };
+            let mut new = old;
+            let (fate, result) = change(&mut new, &mut detail);
+            if fate == Fate::Keep {
+                if entry.store(generation, &old, &new, uses_detail.then_some(&detail)) {
+                    if new.expires_ns < old.expires_ns {
+                        shard.note_expiry(new.expires_ns);
+                    }
+                    return Some(result);
+                }
+            } else if shard.remove(place.hash, index, generation, &old) {
+                self.counters.removed(fate);
+                return Some(result);
+            }
         }
-        stored
     }
 
-    fn remove(&mut self, place: Place, slot: Slot, old: &Connection) -> bool {
-        let removed = self.shard(slot.shard).remove(place.hash, slot.index, slot.generation, old);
-        self.counters.entries -= i64::from(removed);
-        removed
-    }
-
-    fn insert(&mut self, place: Place, key: &FlowKey, connection: &Connection, detail: bool, now_ns: u64) -> Insert {
+    fn insert(
+        &mut self,
+        place: Place,
+        key: &FlowKey,
+        connection: &Connection,
+        detail: Option<&Detail>,
+        now_ns: u64,
+    ) -> Insert {
         let shard = &self.table.shards[place.shard as usize];
         let mut result = shard.insert(place.hash, key, connection, detail);
         if result == Insert::Full {
@@ -147,10 +147,6 @@ impl FlowTable for Worker<'_> {
 
     fn counters(&self) -> &TableCounters {
         &self.counters
-    }
-
-    fn counters_mut(&mut self) -> &mut TableCounters {
-        &mut self.counters
     }
 }
 

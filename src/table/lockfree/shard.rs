@@ -2,7 +2,7 @@
 
 use super::bucket::{self, Bucket, SLOTS, index_if_tagged, next_header, occupancy, slot_word, tag_of};
 use super::entry::Entry;
-use crate::conntrack::Connection;
+use crate::conntrack::{Connection, Detail};
 use crate::packet::FlowKey;
 use crate::table::Insert;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
@@ -165,7 +165,7 @@ impl Shard {
     }
 
     /// Inserts a flow that is not there. `Full` if there is neither a free entry nor a free slot.
-    pub(super) fn insert(&self, hash: u64, key: &FlowKey, connection: &Connection, detail: bool) -> Insert {
+    pub(super) fn insert(&self, hash: u64, key: &FlowKey, connection: &Connection, detail: Option<&Detail>) -> Insert {
         let Some(index) = self.allocate() else { return Insert::Full };
         let generation = self.entry(index).fill(key, connection, detail);
         let result = self.publish(hash, key, slot_word(tag_of(hash), index));
@@ -289,7 +289,11 @@ impl Shard {
         }
         let entries = self.entries.len() as u32;
         // Relaxed: a fresh entry has no history.
-        self.free.fresh.fetch_update(Relaxed, Relaxed, |n| (n < entries).then_some(n + 1)).ok()
+        let index = self.free.fresh.fetch_update(Relaxed, Relaxed, |n| (n < entries).then_some(n + 1)).ok()?;
+        if let Some(next) = self.entries.get(index as usize + 1) {
+            next.prefetch(); // For the next insert: nobody else asks for it before.
+        }
+        Some(index)
     }
 
     /// Puts a dead, unreachable entry on the free list.

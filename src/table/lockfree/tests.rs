@@ -14,7 +14,24 @@ fn place(n: u64) -> Place {
 }
 
 fn connection(expires_ns: u64) -> Connection {
-    Connection { status: Status::opened_by(Direction::In), expires_ns, detail: Detail([expires_ns; 7]) }
+    Connection { status: Status::opened_by(Direction::In), expires_ns }
+}
+
+/// Detail that belongs to `connection(expires_ns)`.
+fn detail(expires_ns: u64) -> Detail {
+    Detail([expires_ns as u32; 14])
+}
+
+fn insert(worker: &mut Worker, place: Place, n: u64, expires_ns: u64, now_ns: u64) -> Insert {
+    worker.insert(place, &key(n), &connection(expires_ns), Some(&detail(expires_ns)), now_ns)
+}
+
+fn read(worker: &mut Worker, place: Place, n: u64) -> Option<(Connection, Detail)> {
+    worker.update(place, &key(n), true, |connection, detail| (Fate::Keep, (*connection, *detail)))
+}
+
+fn remove(worker: &mut Worker, place: Place, n: u64) -> bool {
+    worker.update(place, &key(n), false, |_, _| (Fate::Remove, ())).is_some()
 }
 
 fn table(entries: u32) -> LockFree {
@@ -27,14 +44,13 @@ fn every_entry_can_be_used_and_found() {
     let mut worker = table.worker();
     let spread = |n: u64| Place { shard: 0, hash: n.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
     for n in 0..1000 {
-        assert_eq!(worker.insert(spread(n), &key(n), &connection(100 + n), true, 0), Insert::Done, "{n}");
+        assert_eq!(insert(&mut worker, spread(n), n, 100 + n, 0), Insert::Done, "{n}");
     }
-    assert_eq!(worker.insert(spread(1000), &key(1000), &connection(9), true, 0), Insert::Full);
+    assert_eq!(insert(&mut worker, spread(1000), 1000, 9, 0), Insert::Full);
     for n in 0..1000 {
-        let slot = worker.find(spread(n), &key(n)).expect("inserted");
-        assert_eq!(worker.load(slot, true), Some(connection(100 + n)));
+        assert_eq!(read(&mut worker, spread(n), n), Some((connection(100 + n), detail(100 + n))));
     }
-    assert_eq!(worker.find(spread(1000), &key(1000)), None);
+    assert_eq!(read(&mut worker, spread(1000), 1000), None);
     assert_eq!((worker.counters().entries, worker.counters().refused), (1000, 1));
 }
 
@@ -43,28 +59,49 @@ fn a_full_shard_makes_room_by_what_has_expired_and_only_then() {
     let table = table(8);
     let mut worker = table.worker();
     for n in 0..8 {
-        assert_eq!(worker.insert(place(n), &key(n), &connection(100 + n), false, 0), Insert::Done);
+        assert_eq!(insert(&mut worker, place(n), n, 100 + n, 0), Insert::Done);
     }
-    assert_eq!(worker.insert(place(8), &key(8), &connection(500), false, 99), Insert::Full);
-    assert_eq!(worker.insert(place(8), &key(8), &connection(500), false, 101), Insert::Done);
+    assert_eq!(insert(&mut worker, place(8), 8, 500, 99), Insert::Full);
+    assert_eq!(insert(&mut worker, place(8), 8, 500, 101), Insert::Done);
     assert_eq!(worker.counters().expired, 2); // 100 and 101: a deadline is the first instant without the entry
-    assert!(worker.find(place(0), &key(0)).is_none());
-    assert!(worker.find(place(2), &key(2)).is_some());
+    assert!(read(&mut worker, place(0), 0).is_none());
+    assert!(read(&mut worker, place(2), 2).is_some());
 }
 
 #[test]
-fn an_overtaken_slot_is_noticed() {
+fn an_overtaken_reader_notices() {
     let table = table(1);
     let mut worker = table.worker();
-    worker.insert(place(1), &key(1), &connection(10), true, 0);
-    let stale = worker.find(place(1), &key(1)).unwrap();
-    assert!(worker.remove(place(1), stale, &connection(10)));
-    worker.insert(place(2), &key(2), &connection(10), true, 0);
-    assert_eq!(worker.load(stale, true), None);
-    assert!(!worker.store(stale, &connection(10), &connection(20), true));
-    assert!(!worker.remove(place(1), stale, &connection(10)));
-    let slot = worker.find(place(2), &key(2)).unwrap();
-    assert_eq!(worker.load(slot, true), Some(connection(10)));
+    insert(&mut worker, place(1), 1, 10, 0);
+    let shard = &table.shards[0];
+    let (index, generation) = shard.find(place(1).hash, &key(1)).unwrap();
+    assert!(remove(&mut worker, place(1), 1));
+    insert(&mut worker, place(2), 2, 10, 0);
+    // The same entry, but another flow's.
+    let stale = shard.entry(index);
+    assert_eq!(stale.load(generation, None), None);
+    assert!(!stale.store(generation, &connection(10), &connection(20), None));
+    assert!(!shard.remove(place(1).hash, index, generation, &connection(10)));
+    assert_eq!(read(&mut worker, place(2), 2), Some((connection(10), detail(10))));
+}
+
+#[test]
+fn an_update_that_was_overtaken_runs_again_on_what_is_there() {
+    let table = table(2);
+    let (mut slow, mut fast) = (table.worker(), table.worker());
+    insert(&mut fast, place(1), 1, 10, 0);
+    let mut seen = Vec::new();
+    let result = slow.update(place(1), &key(1), false, |connection, _| {
+        if seen.is_empty() {
+            // Beyond the deadline's fine part, so that the state word changes.
+            fast.update(place(1), &key(1), false, |c, _| (Fate::Keep, c.expires_ns = 1 << 40));
+        }
+        seen.push(connection.expires_ns);
+        connection.expires_ns += 1 << 41;
+        (Fate::Keep, connection.expires_ns)
+    });
+    assert_eq!(seen, [10, 1 << 40]);
+    assert_eq!(result, Some((1 << 40) + (1 << 41)));
 }
 
 #[test]
@@ -73,10 +110,10 @@ fn clearing_forgets_everything_and_frees_every_entry() {
     for round in 0..3 {
         let mut worker = table.worker();
         for n in 0..100 {
-            assert_eq!(worker.insert(place(n), &key(n), &connection(1), false, 0), Insert::Done, "round {round}");
+            assert_eq!(insert(&mut worker, place(n), n, 1, 0), Insert::Done, "round {round}");
         }
         table.clear();
-        assert!(table.worker().find(place(5), &key(5)).is_none());
+        assert!(read(&mut table.worker(), place(5), 5).is_none());
     }
 }
 
@@ -115,28 +152,23 @@ proptest! {
                         (false, 24) => Insert::Full,
                         (false, _) => { map.insert(n, expires); Insert::Done }
                     };
-                    prop_assert_eq!(worker.insert(place(n), &key(n), &connection(expires), true, 0), expected);
+                    prop_assert_eq!(insert(&mut worker, place(n), n, expires, 0), expected);
                 }
                 Op::Refresh(n, expires) => {
-                    if let Some(old) = map.get_mut(&n) {
-                        let slot = worker.find(place(n), &key(n)).expect("in the map");
-                        let loaded = worker.load(slot, true).expect("live");
-                        prop_assert!(worker.store(slot, &loaded, &connection(expires + 1), true));
-                        *old = expires + 1;
-                    }
+                    let refreshed = worker.update(place(n), &key(n), true, |connection, words| {
+                        connection.expires_ns = expires + 1;
+                        *words = detail(expires + 1);
+                        (Fate::Keep, ())
+                    });
+                    prop_assert_eq!(refreshed.is_some(), map.contains_key(&n));
+                    map.entry(n).and_modify(|old| *old = expires + 1);
                 }
                 Op::Remove(n) => {
-                    let slot = worker.find(place(n), &key(n));
-                    prop_assert_eq!(slot.is_some(), map.contains_key(&n));
-                    if let Some(slot) = slot {
-                        let old = worker.load(slot, false).expect("live");
-                        prop_assert!(worker.remove(place(n), slot, &old));
-                        map.remove(&n);
-                    }
+                    prop_assert_eq!(remove(&mut worker, place(n), n), map.remove(&n).is_some());
                 }
                 Op::Find(n) => {
-                    let found = worker.find(place(n), &key(n)).and_then(|slot| worker.load(slot, true));
-                    prop_assert_eq!(found, map.get(&n).map(|expires| connection(*expires)));
+                    let expected = map.get(&n).map(|expires| (connection(*expires), detail(*expires)));
+                    prop_assert_eq!(read(&mut worker, place(n), n), expected);
                 }
             }
             prop_assert_eq!(table.shards[0].occupied(), map.len());
@@ -154,9 +186,11 @@ fn two_cores_that_insert_the_same_flows_agree() {
         let mut worker = table.worker();
         let mut done = 0;
         for n in 0..FLOWS {
-            match worker.insert(spread(n), &key(n), &connection(1), true, 0) {
+            match insert(&mut worker, spread(n), n, 1, 0) {
                 Insert::Done => done += 1,
-                Insert::Exists => assert!(worker.find(spread(n), &key(n)).is_some(), "{n} exists but is not found"),
+                Insert::Exists => {
+                    assert!(read(&mut worker, spread(n), n).is_some(), "{n} exists but is not found");
+                }
                 Insert::Full => panic!("{n} refused"),
             }
         }
@@ -183,21 +217,17 @@ fn churn_on_few_flows_loses_and_doubles_nothing() {
             let mut balance = 0i64;
             for _ in 0..100_000 {
                 let n = random.bits() % FLOWS;
-                match worker.find(place(n), &key(n)) {
-                    None => match worker.insert(place(n), &key(n), &connection(1), false, 0) {
+                let (remove_it, later) = (random.bits().is_multiple_of(2), random.bits() >> 2);
+                let removed = worker.update(place(n), &key(n), false, |connection, _| {
+                    connection.expires_ns = later;
+                    (if remove_it { Fate::Remove } else { Fate::Keep }, remove_it)
+                });
+                balance -= i64::from(removed == Some(true));
+                if removed.is_none() {
+                    match insert(&mut worker, place(n), n, 1, 0) {
                         Insert::Done => balance += 1,
                         Insert::Exists => {}
                         Insert::Full => panic!("16 flows do not fill 64 entries"),
-                    },
-                    Some(slot) => {
-                        let Some(old) = worker.load(slot, false) else { continue };
-                        if random.bits().is_multiple_of(2) {
-                            balance -= i64::from(worker.remove(place(n), slot, &old));
-                        } else {
-                            let mut new = old;
-                            new.expires_ns = random.bits();
-                            worker.store(slot, &old, &new, false);
-                        }
                     }
                 }
             }
@@ -212,9 +242,7 @@ fn churn_on_few_flows_loses_and_doubles_nothing() {
     let mut worker = table.worker();
     for n in 0..FLOWS {
         let mut copies = 0;
-        while let Some(slot) = worker.find(place(n), &key(n)) {
-            let old = worker.load(slot, false).unwrap();
-            assert!(worker.remove(place(n), slot, &old));
+        while remove(&mut worker, place(n), n) {
             copies += 1;
         }
         assert!(copies <= 1, "flow {n} stood in {copies} entries");
