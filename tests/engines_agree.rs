@@ -62,7 +62,8 @@ fn tcp_packet() -> impl Strategy<Value = Packet> {
     (ends, direction(), fields, options).prop_map(|((local, n, port, client), direction, fields, (scale, sack))| {
         let (flags, seq, ack, beyond, window, payload_len) = fields;
         let syn = flags & tcp_flags::SYN != 0;
-        let options = SynOptions { window_scale: scale, sack_permitted: sack }.to_bits();
+        let any = scale.is_some() || sack || beyond % 2 == 0; // Others: MSS, say.
+        let options = SynOptions { window_scale: scale, sack_permitted: sack, any }.to_bits();
         let sack_or_options = if syn { options } else { ack.wrapping_add(beyond / 150 * 100) };
         Packet::new(local, peer(local, n), direction, protocol::TCP, 0).with_ports(port, client).with_tcp(TcpFields {
             flags,

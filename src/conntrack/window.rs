@@ -242,8 +242,12 @@ impl Track {
         self.ends.any(flag::UNACKNOWLEDGED)
     }
 
-    /// A SYN's options replace what was known of its sender.
+    /// A SYN's options replace what was known of its sender. One without any options says nothing new
+    /// (the kernel stops reading before it forgets what an earlier SYN has said).
     fn read_syn_options(&mut self, side: Side, packet: &Packet) {
+        if !packet.syn_options().any {
+            return;
+        }
         let kept = self.ends.flags(side) & flag::LIBERAL;
         self.ends.replace(side, OptionBits(OptionBits::of(packet).0 | kept));
     }
@@ -293,8 +297,10 @@ impl Track {
         self.senders[this].max_end = self.last_end;
         self.senders[this].max_window = self.last_window.max(1);
         self.senders[other] = Sender::default();
-        self.ends = Ends::default();
+        // The SYN's end starts afresh; the other one, if it was not held to its window, still is not.
+        let kept = self.ends.flags(side.other()) & flag::LIBERAL;
         self.ends.replace(side, OptionBits(self.notes.0 >> 16));
+        self.ends.replace(side.other(), OptionBits(kept));
     }
 }
 
@@ -453,7 +459,8 @@ pub(super) fn judge_reset(
     let seq = packet.seq();
     let last = track.last();
     let mut keep = false;
-    if track.ends.has(side.other(), flag::ACKED) {
+    // After a SYN that was let through, the peer's acknowledgements may belong to the old connection.
+    if track.ends.has(side.other(), flag::ACKED) && !last.is(Segment::Syn) {
         let expected = track.senders[peer].max_ack;
         if seq == 0 && !established {
             return Reset::InWindow; // Most likely the answer to a SYN that was let through.

@@ -158,18 +158,24 @@ pub struct SynOptions {
     pub window_scale: Option<u8>,
     /// SACK-permitted was offered (RFC 2018, section 2).
     pub sack_permitted: bool,
+    /// The header is longer than 20 bytes: there are options, whichever.
+    pub any: bool,
 }
 
 impl SynOptions {
     /// Packs the options into the record's word.
     pub fn to_bits(self) -> u32 {
         let scale = self.window_scale.map_or(0, |shift| 0x100 | u32::from(shift.min(14)));
-        scale | if self.sack_permitted { 0x200 } else { 0 }
+        scale | u32::from(self.sack_permitted) << 9 | u32::from(self.any) << 10
     }
 
     /// The inverse of [`SynOptions::to_bits`].
     pub fn from_bits(bits: u32) -> Self {
-        SynOptions { window_scale: (bits & 0x100 != 0).then_some(bits as u8), sack_permitted: bits & 0x200 != 0 }
+        SynOptions {
+            window_scale: (bits & 0x100 != 0).then_some(bits as u8),
+            sack_permitted: bits & 0x200 != 0,
+            any: bits & 0x400 != 0,
+        }
     }
 }
 

@@ -103,7 +103,7 @@ fn each_option(mut options: &[u8], mut visit: impl FnMut(u8, &[u8])) {
 }
 
 fn syn_options(options: &[u8]) -> SynOptions {
-    let mut found = SynOptions::default();
+    let mut found = SynOptions { any: !options.is_empty(), ..SynOptions::default() };
     each_option(options, |kind, value| match (kind, value) {
         (3, [shift]) => found.window_scale = Some((*shift).min(14)),
         (4, []) => found.sack_permitted = true,

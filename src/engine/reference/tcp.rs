@@ -291,7 +291,9 @@ impl Connection {
         let peer = self.ends[usize::from(seen.from_original)];
         let established = state == State::Established && self.assured;
         let mut next = State::Close;
-        if let Some(expected) = peer.acked {
+        // After a SYN that was let through, the peer's acknowledgements may belong to the old connection.
+        let expected = if self.last.kind == Kind::Syn { None } else { peer.acked };
+        if let Some(expected) = expected {
             if packet.seq() == 0 && !established {
                 return self.take(packet, seen, config, next, true, state);
             }
@@ -341,7 +343,7 @@ impl Connection {
                 liberal: false,
                 unacknowledged: false,
             };
-            self.ends[ours] = End::default();
+            self.ends[ours] = End { liberal: self.ends[ours].liberal, ..End::default() };
             self.fin_seen = false;
             self.challenge = false;
             return self.take(packet, seen, config, State::SynRecv, true, State::SynSent);
@@ -563,14 +565,13 @@ impl Connection {
 impl End {
     /// Begins at a SYN. What was known of the options before is forgotten.
     fn start(&mut self, packet: &Packet, end: u32) {
-        *self = End {
-            sent: end,
-            allowed: end,
-            window: u32::from(packet.window()).max(1),
-            liberal: self.liberal,
-            ..End::default()
-        };
-        self.read_options(packet);
+        (self.sent, self.allowed) = (end, end);
+        self.window = u32::from(packet.window()).max(1);
+        // A SYN without options leaves what an earlier one has said.
+        if packet.syn_options().any {
+            (self.acked, self.unacknowledged) = (None, false);
+            self.read_options(packet);
+        }
     }
 
     fn read_options(&mut self, packet: &Packet) {
