@@ -196,7 +196,11 @@ fn frames_that_are_not_for_the_inside_are_ignored_by_cause() {
 
 /// IPv4 pieces of a UDP datagram: `(offset, payload)`, the last without "more fragments".
 fn pieces(cuts: &[usize]) -> Vec<Vec<u8>> {
-    let whole = common::udp((CLIENT, 4000), (SERVER, 53), &[9; 3000]);
+    pieces_of(&[9; 3000], cuts)
+}
+
+fn pieces_of(payload: &[u8], cuts: &[usize]) -> Vec<Vec<u8>> {
+    let whole = common::udp((CLIENT, 4000), (SERVER, 53), payload);
     let payload = &ip(&whole)[20..];
     let mut bounds = vec![0];
     bounds.extend(cuts);
@@ -242,6 +246,19 @@ fn pieces_that_overlap_or_lack_one_are_never_complete() {
     assert_eq!(sequence(&[a.clone(), late, b.clone(), c.clone()]).incomplete, [0, 1, 2, 3]);
     // A copy of a piece does no harm.
     assert_eq!(sequence(&[a.clone(), a, b, c]).datagrams.len(), 1);
+}
+
+/// The header counts against the 65,535 bytes that a datagram can have (RFC 791): with its own 20 bytes
+/// and UDP's 8, 65,507 bytes of payload fit, but not if the header has 4 bytes of options.
+#[test]
+fn a_datagram_that_would_be_too_long_is_never_complete() {
+    let cuts: Vec<usize> = (1..=4).map(|n| n * 16_000).collect();
+    let mut frames = pieces_of(&vec![7; 65_507], &cuts);
+    assert_eq!(sequence(&frames).datagrams.len(), 1);
+    frames[0].splice(34..34, [1, 1, 1, 1]);
+    frames[0][14] = 0x46;
+    frames[0][16..18].copy_from_slice(&(24u16 + 16_000).to_be_bytes());
+    assert_eq!(sequence(&frames).incomplete.len(), frames.len());
 }
 
 proptest! {

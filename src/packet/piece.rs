@@ -13,6 +13,9 @@ pub struct Piece<'a> {
     pub fragment: Fragment,
     /// Its length on the wire, in bytes.
     pub len: usize,
+    /// Bytes of headers that the whole datagram would carry too, and that count against its greatest
+    /// length: the IPv4 header, or the IPv6 extension headers before the fragment header.
+    pub headers: usize,
     /// What was captured of it.
     pub bytes: &'a [u8],
     /// Protocol of the datagram's payload: right in the first piece.
@@ -26,7 +29,13 @@ pub fn piece(frame: &[u8], link_type: u32, wire_len: usize) -> Option<Piece<'_>>
     let fragment = ip.fragment?;
     // IPv6 tells datagrams apart by addresses and identification alone (RFC 8200, section 4.5).
     let protocol = if ip.source.is_ipv6() { 0 } else { ip.protocol };
+    let headers = match ip.source {
+        IpAddr::V4(_) => usize::from(bytes[0] & 15) * 4,
+        // The stated length, less the piece and its fragment header of 8 bytes.
+        IpAddr::V6(_) => usize::from(u16::from_be_bytes([bytes[4], bytes[5]])).saturating_sub(ip.payload_len + 8),
+    };
     Some(Piece {
+        headers,
         datagram: (ip.source, ip.destination, protocol, fragment.id),
         fragment,
         len: ip.payload_len,

@@ -40,6 +40,8 @@ struct Waiting {
     /// Length of the whole, once the last piece is here.
     total: Option<usize>,
     protocol: u8,
+    /// The first piece's headers, in bytes: the datagram's.
+    headers: usize,
     began_ns: u64,
     /// Pieces overlapped: never completed.
     spoilt: bool,
@@ -118,6 +120,7 @@ impl Waiting {
         }
         if start == 0 {
             self.protocol = piece.protocol;
+            self.headers = piece.headers;
         }
         self.pieces.insert(at, (start, piece.len, piece.bytes.to_vec()));
     }
@@ -132,7 +135,8 @@ impl Waiting {
             })
         };
         let sum: usize = self.pieces.iter().map(|(_, len, _)| len).sum();
-        !self.spoilt && self.total == Some(sum) && contiguous()
+        let fits = self.headers + sum <= usize::from(u16::MAX);
+        !self.spoilt && self.total == Some(sum) && fits && contiguous()
     }
 
     fn datagram(self, key: &Key, completing: u32, packet: &Packet) -> Option<Datagram> {
