@@ -23,9 +23,12 @@ pub struct Connection {
 /// becomes a stream (first two words).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct Detail(pub [u32; 14]);
+pub struct Detail(pub [u32; Detail::WORDS]);
 
 impl Detail {
+    /// Its length in words.
+    pub const WORDS: usize = 14;
+
     fn set_stream_after(&mut self, time_ns: u64) {
         (self.0[0], self.0[1]) = (time_ns as u32, (time_ns >> 32) as u32);
     }

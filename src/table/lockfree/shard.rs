@@ -1,7 +1,7 @@
 //! A shard: buckets, entries, and the list of free entries.
 
 use super::bucket::{self, Bucket, SLOTS, index_if_tagged, next_header, occupancy, slot_word, tag_of};
-use super::entry::Entry;
+use super::entry::{Entry, Head, Tail};
 use crate::conntrack::{Connection, Detail};
 use crate::packet::FlowKey;
 use crate::table::Insert;
@@ -10,7 +10,7 @@ use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
 /// A slot holds 20 bits of entry index.
 pub const MAX_ENTRIES_PER_SHARD: u32 = bucket::MAX_INDEX + 1;
 
-/// A full shard has 4 to 8 entries a home bucket (13 fit).
+/// A full shard has so many entries a home bucket (13 fit).
 const ENTRIES_PER_BUCKET: u32 = 8;
 
 /// One overflow line for so many home buckets. At 8 entries a bucket 3.4 % need one (Poisson).
@@ -33,8 +33,9 @@ struct FreeList {
 pub(super) struct Shard {
     /// Home buckets, then overflow lines.
     buckets: Vec<Bucket>,
-    home_mask: usize,
-    entries: Vec<Entry>,
+    homes: u32,
+    heads: Vec<Head>,
+    tails: Vec<Tail>,
     free: FreeList,
 }
 
@@ -47,12 +48,14 @@ struct Claim<'a> {
 impl Shard {
     pub(super) fn new(entries: u32) -> Self {
         assert!(entries <= MAX_ENTRIES_PER_SHARD, "a shard holds at most {MAX_ENTRIES_PER_SHARD} entries");
-        let homes = entries.div_ceil(ENTRIES_PER_BUCKET).next_power_of_two() as usize;
-        let lines = homes + homes.div_ceil(BUCKETS_PER_OVERFLOW_LINE);
+        let homes = entries.div_ceil(ENTRIES_PER_BUCKET) as usize;
+        // One more: few buckets do not average out.
+        let lines = homes + homes.div_ceil(BUCKETS_PER_OVERFLOW_LINE) + 1;
         Shard {
             buckets: std::iter::repeat_with(Bucket::new).take(lines).collect(),
-            home_mask: homes - 1,
-            entries: std::iter::repeat_with(Entry::new).take(entries as usize).collect(),
+            homes: homes as u32,
+            heads: std::iter::repeat_with(Head::new).take(entries as usize).collect(),
+            tails: std::iter::repeat_with(Tail::new).take(entries as usize).collect(),
             free: FreeList {
                 head: AtomicU64::new(0),
                 fresh: AtomicU32::new(0),
@@ -64,8 +67,8 @@ impl Shard {
 
     /// Forgets everything. `&mut`: no worker runs, so relaxed stores do.
     pub(super) fn clear(&mut self) {
-        let used = (self.free.fresh.load(Relaxed) as usize).min(self.entries.len());
-        self.entries[..used].iter().for_each(Entry::reset);
+        let used = self.free.fresh.load(Relaxed);
+        (0..used).filter_map(|index| self.get(index)).for_each(Entry::reset);
         for bucket in &self.buckets {
             bucket.header.store(0, Relaxed);
             bucket.overflow.store(0, Relaxed);
@@ -73,22 +76,33 @@ impl Shard {
         }
         self.free.head.store(0, Relaxed);
         self.free.fresh.store(0, Relaxed);
-        self.free.fresh_overflow.store(self.home_mask as u32 + 1, Relaxed);
+        self.free.fresh_overflow.store(self.homes, Relaxed);
         self.free.earliest_expiry_ns.store(u64::MAX, Relaxed);
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        (size_of_val(self.buckets.as_slice()) + size_of_val(self.entries.as_slice()) + size_of::<Shard>()) as u64
+        let arrays = size_of_val(self.buckets.as_slice())
+            + size_of_val(self.heads.as_slice())
+            + size_of_val(self.tails.as_slice());
+        (arrays + size_of::<Shard>()) as u64
     }
 
     #[inline(always)]
-    pub(super) fn entry(&self, index: u32) -> &Entry {
-        &self.entries[index as usize]
+    pub(super) fn entry(&self, index: u32) -> Entry<'_> {
+        Entry::new(&self.heads[index as usize], &self.tails[index as usize])
+    }
+
+    /// The entry, if there is one with this index.
+    #[inline(always)]
+    fn get(&self, index: u32) -> Option<Entry<'_>> {
+        Some(Entry::new(self.heads.get(index as usize)?, self.tails.get(index as usize)?))
     }
 
     #[inline(always)]
     fn home(&self, hash: u64) -> &Bucket {
-        &self.buckets[(hash >> 12) as usize & self.home_mask]
+        // The upper half, scaled to the number of buckets (Lemire, "Fast Random Integer Generation in an
+        // Interval", 2019): any number will do, not only a power of two. Tags come from the lower half.
+        &self.buckets[((hash >> 32) * u64::from(self.homes) >> 32) as usize]
     }
 
     #[inline(always)]
@@ -103,7 +117,7 @@ impl Shard {
         let mut bits = occupancy(home.header.load(Relaxed)) & ((1 << SLOTS) - 1);
         while bits != 0 {
             let word = home.slots[bits.trailing_zeros() as usize].load(Relaxed);
-            if let Some(entry) = index_if_tagged(word, tag).and_then(|i| self.entries.get(i as usize)) {
+            if let Some(entry) = index_if_tagged(word, tag).and_then(|i| self.get(i)) {
                 return entry.prefetch();
             }
             bits &= bits - 1;
@@ -154,10 +168,10 @@ impl Shard {
             // Relaxed: the word was written before its bit. If the slot was freed and claimed anew
             // since, the index is another entry's, and the key or the generation says so.
             let word = self.slot(home, bits.trailing_zeros() as usize)?.load(Relaxed);
-            if let Some(entry) = index_if_tagged(word, tag).filter(|i| (*i as usize) < self.entries.len())
-                && let Some(generation) = self.entry(entry).holds(key)
+            if let Some(index) = index_if_tagged(word, tag)
+                && let Some(generation) = self.get(index).and_then(|entry| entry.holds(key))
             {
-                return Some((entry, generation));
+                return Some((index, generation));
             }
             bits &= bits - 1;
         }
@@ -280,17 +294,17 @@ impl Shard {
         // Acquire: pairs with the release in `release`, so that the entry's next link is there.
         let mut head = self.free.head.load(Acquire);
         while let Some(index) = (head as u32).checked_sub(1) {
-            let next = self.entry(index).next_free.load(Relaxed);
+            let next = self.entry(index).next_free().load(Relaxed);
             let new = (head >> 32).wrapping_add(1) << 32 | u64::from(next);
             match self.free.head.compare_exchange(head, new, AcqRel, Acquire) {
                 Ok(_) => return Some(index),
                 Err(current) => head = current,
             }
         }
-        let entries = self.entries.len() as u32;
+        let entries = self.heads.len() as u32;
         // Relaxed: a fresh entry has no history.
         let index = self.free.fresh.fetch_update(Relaxed, Relaxed, |n| (n < entries).then_some(n + 1)).ok()?;
-        if let Some(next) = self.entries.get(index as usize + 1) {
+        if let Some(next) = self.get(index + 1) {
             next.prefetch(); // For the next insert: nobody else asks for it before.
         }
         Some(index)
@@ -300,7 +314,7 @@ impl Shard {
     fn release(&self, index: u32) {
         let mut head = self.free.head.load(Relaxed);
         loop {
-            self.entry(index).next_free.store(head as u32, Relaxed);
+            self.entry(index).next_free().store(head as u32, Relaxed);
             let new = (head >> 32).wrapping_add(1) << 32 | u64::from(index + 1);
             // Release: the entry's last writes come before it is handed out again.
             match self.free.head.compare_exchange(head, new, AcqRel, Relaxed) {
@@ -325,17 +339,14 @@ impl Shard {
         // Reset first, then collect: an insert in between lowers the new bound.
         self.free.earliest_expiry_ns.swap(u64::MAX, AcqRel);
         let mut removed = 0;
-        for home in &self.buckets[..=self.home_mask] {
+        for home in &self.buckets[..self.homes as usize] {
             let mut bits = occupancy(home.header.load(Acquire));
             while bits != 0 {
                 let bit = bits.trailing_zeros() as usize;
                 bits &= bits - 1;
                 let word = self.slot(home, bit).map_or(0, |slot| slot.load(Relaxed));
-                let Some(index) = index_if_tagged(word, word >> 20).filter(|i| (*i as usize) < self.entries.len())
-                else {
-                    continue;
-                };
-                let Some((generation, connection)) = self.entry(index).snapshot() else { continue };
+                let Some(index) = index_if_tagged(word, word >> 20) else { continue };
+                let Some((generation, connection)) = self.get(index).and_then(Entry::snapshot) else { continue };
                 if now_ns < connection.expires_ns {
                     self.note_expiry(connection.expires_ns);
                 } else if self.entry(index).kill(generation, &connection) {
@@ -351,7 +362,10 @@ impl Shard {
     /// Number of occupied slots, for tests.
     #[cfg(test)]
     pub(super) fn occupied(&self) -> usize {
-        self.buckets[..=self.home_mask].iter().map(|b| occupancy(b.header.load(Acquire)).count_ones() as usize).sum()
+        self.buckets[..self.homes as usize]
+            .iter()
+            .map(|b| occupancy(b.header.load(Acquire)).count_ones() as usize)
+            .sum()
     }
 }
 

@@ -10,7 +10,7 @@ fn key(n: u64) -> FlowKey {
 
 /// Spreads flows over buckets badly on purpose: 64 places in all.
 fn place(n: u64) -> Place {
-    Place { shard: 0, hash: n % 64 * 0x1003 }
+    Place { shard: 0, hash: n % 64 << 58 | n % 64 * 3 }
 }
 
 fn connection(expires_ns: u64) -> Connection {
@@ -66,6 +66,12 @@ fn a_full_shard_makes_room_by_what_has_expired_and_only_then() {
     assert_eq!(worker.counters().expired, 2); // 100 and 101: a deadline is the first instant without the entry
     assert!(read(&mut worker, place(0), 0).is_none());
     assert!(read(&mut worker, place(2), 2).is_some());
+}
+
+#[test]
+fn an_entry_takes_at_most_128_bytes_all_in() {
+    let table = LockFree::new(Geometry::with_capacity(1 << 20, 64));
+    assert!(table.bytes() <= 128 << 20, "{} bytes", table.bytes());
 }
 
 #[test]
