@@ -5,12 +5,12 @@
 mod common;
 
 use common::*;
-use ctbench::conntrack::{Config, Profile};
+use ctbench::conntrack::{Config, OnFull, Profile};
 use ctbench::engine::registry::ENGINES;
 use ctbench::engine::{Decision, Engine, NoStamps, Null, Stateful, Stateless};
 use ctbench::packet::Packet;
-use ctbench::policy::linear::Linear;
-use ctbench::policy::{LoadOptions, load_network_acl, load_security_groups};
+use ctbench::policy::{Epochs, LoadOptions, load_network_acl, load_security_groups};
+use ctbench::replay::World;
 use ctbench::table::lockfree::LockFree;
 use ctbench::table::percore::{Owned, PerCore};
 use ctbench::table::{FlowHash, Geometry, HashKey};
@@ -59,23 +59,30 @@ fn replaying_allocates_nothing() {
     let config = Config::new(Profile::Linux);
     // Small tables: entries are also refused, expired and reused.
     let geometry = Geometry { shards: 16, entries_per_shard: 128 };
-    let hash = FlowHash::new(HashKey::from_seed(1));
-    let shards: Vec<u16> = trace.packets.iter().map(|p| hash.shard(&p.flow_key(), 16) as u16).collect();
-    let (group_rules, acl_rules) = (Linear::new(&groups), Linear::new(&acl));
+    // Shards and places inside them are chosen with different keys.
+    let (hash, shard_hash) = (FlowHash::new(HashKey::from_seed(1)), FlowHash::new(HashKey::from_seed(2)));
+    let shards: Vec<u16> = trace.packets.iter().map(|p| shard_hash.shard(&p.flow_key(), 16) as u16).collect();
+    let (groups, acl) = (World::new(groups, &config), World::new(acl, &config));
+    let (groups, acl) = (Epochs::new(groups.linear()).unwrap(), Epochs::new(acl.linear()).unwrap());
     let tracker = ctbench::conntrack::Tracker::new(&config);
     let packets = &trace.packets;
     assert!(packets.len() > 20_000);
 
     assert_eq!(allocations(&mut Null, packets, &shards), 0, "null");
-    assert_eq!(allocations(&mut Stateless::new(&acl_rules), packets, &shards), 0, "stateless");
-    let mut percore = PerCore::new(geometry, |_| true);
-    let mut engine = Stateful::new(&group_rules, None, config.invalid, &tracker, hash, Owned(&mut percore));
-    assert_eq!(allocations(&mut engine, packets, &shards), 0, "percore");
-    let refused = engine.counters().unwrap().refused;
-    let lockfree = LockFree::new(geometry);
-    let mut engine = Stateful::new(&group_rules, None, config.invalid, &tracker, hash, lockfree.worker());
-    assert_eq!(allocations(&mut engine, packets, &shards), 0, "lockfree");
-    assert_eq!(engine.counters().unwrap().refused, refused, "both tables were full at the same packets");
-    assert!(refused > 0, "the tables were too large for this test");
+    assert_eq!(allocations(&mut Stateless::new(acl), packets, &shards), 0, "stateless");
+    for on_full in [OnFull::DropNew, OnFull::EvictUnassured] {
+        let mut percore = PerCore::new(geometry, on_full, |_| true);
+        let table = Owned(&mut percore);
+        let mut engine = Stateful::new(groups.clone(), config.invalid, &tracker, hash, table, None);
+        assert_eq!(allocations(&mut engine, packets, &shards), 0, "percore");
+        let percore = engine.counters().unwrap();
+        let lockfree = LockFree::new(geometry, on_full, hash);
+        let table = lockfree.worker();
+        let mut engine = Stateful::new(groups.clone(), config.invalid, &tracker, hash, table, None);
+        assert_eq!(allocations(&mut engine, packets, &shards), 0, "lockfree");
+        assert_eq!(engine.counters().unwrap().refused, percore.refused, "full at the same packets");
+        assert_eq!(engine.counters().unwrap().evicted, percore.evicted, "evicted at the same packets");
+        assert!(percore.refused + percore.evicted > 0, "the tables were too large for this test");
+    }
     assert_eq!(ENGINES.len(), 5, "a new engine belongs into this test");
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{decisions, workload};
-use ctbench::conntrack::{Config, Invalid, Profile, TcpWindow};
+use ctbench::conntrack::{Config, Invalid, OnFull, Profile, TcpWindow};
 use ctbench::engine::registry::{ENGINES, Kind};
 use ctbench::engine::{Decision, Reason};
 use ctbench::packet::{Direction, Packet, SynOptions, TcpFields, flags, protocol, tcp_flags};
@@ -219,20 +219,68 @@ proptest! {
         }
     }
 
-    /// Full tables: the same packets are refused by every table, on any number of cores.
+    /// Full tables: the same packets are refused, and the same connections evicted, by every table and
+    /// the reference, on any number of cores.
     #[test]
-    fn full_tables_refuse_the_same_packets(
+    fn full_tables_refuse_and_evict_alike(
         trace in trace(),
         groups in rules(World::SecurityGroups),
-        entries in 16u64..40,
+        evict in any::<bool>(),
+        entries in 16u64..60,
         cores in 2usize..4,
     ) {
-        let workload = workload(trace, Some(groups), None, Config::new(Profile::Linux), entries);
-        let right = decisions(&workload, Kind::StatefulPerCoreLinear, 1, 32);
+        let on_full = if evict { OnFull::EvictUnassured } else { OnFull::DropNew };
+        let config = Config { on_full, ..Config::new(Profile::Linux) };
+        let workload = workload(trace, Some(groups), None, config, entries);
+        let right = workload.reference(true).expect("rules were given");
         for kind in [Kind::StatefulPerCoreLinear, Kind::StatefulLockFreeLinear] {
             for cores in [1, cores] {
                 assert_same(&decisions(&workload, kind, cores, 32), &right, &workload.trace, kind.name());
             }
+        }
+    }
+
+    /// An instance's allowance: exact on one core.
+    #[test]
+    fn the_allowance_refuses_the_same_packets(
+        trace in trace(),
+        groups in rules(World::SecurityGroups),
+        allowance in 1u64..30,
+        burst in 1usize..=64,
+    ) {
+        let config = Config { allowance, ..Config::new(Profile::Aws) };
+        let workload = workload(trace, Some(groups), None, config, 100_000);
+        let right = workload.reference(true).expect("rules were given");
+        for kind in [Kind::StatefulPerCoreLinear, Kind::StatefulLockFreeLinear] {
+            assert_same(&decisions(&workload, kind, 1, burst), &right, &workload.trace, kind.name());
+        }
+    }
+
+    /// Rules that change in mid-replay, in both worlds.
+    #[test]
+    fn rule_changes_bite_at_the_same_packets(
+        trace in trace(),
+        groups in prop::collection::vec(rules(World::SecurityGroups), 1..4),
+        acls in prop::collection::vec(rules(World::NetworkAcl), 1..4),
+        aws in any::<bool>(),
+        cores in 1usize..4,
+        burst in 1usize..=64,
+    ) {
+        let config = Config::new(if aws { Profile::Aws } else { Profile::Linux });
+        let times: Vec<u64> = trace.packets.iter().map(|packet| packet.time_ns).collect();
+        let mut workload = workload(trace, Some(groups[0].clone()), Some(acls[0].clone()), config, 100_000);
+        for rules in [groups, acls] {
+            let count = rules.len();
+            for (n, rules) in rules.into_iter().enumerate().skip(1) {
+                if let Some(time) = times.get(times.len() * n / count) {
+                    workload.change(*time, rules);
+                }
+            }
+        }
+        for engine in ENGINES.iter().filter(|e| e.kind != Kind::Null && e.kind != Kind::Reference) {
+            let right = workload.reference(engine.kind.is_stateful()).expect("rules were given");
+            let ours = decisions(&workload, engine.kind, cores, burst);
+            assert_same(&ours, &right, &workload.trace, engine.name);
         }
     }
 }
@@ -251,7 +299,8 @@ fn a_full_table_does_refuse() {
     let mut groups = RuleSet::new(World::SecurityGroups);
     let everyone = "0.0.0.0/0".parse().unwrap();
     groups.push(Direction::In, Rule { remote: everyone, protocol: None, ports: None, allow: true, name: "r".into() });
-    let workload = workload(trace, Some(groups), None, Config::new(Profile::Linux), 32);
+    let config = Config { on_full: OnFull::DropNew, ..Config::new(Profile::Linux) };
+    let workload = workload(trace, Some(groups), None, config, 32);
     let refused = decisions(&workload, Kind::StatefulLockFreeLinear, 1, 32);
     let refused = refused.iter().filter(|d| d.reason() == Reason::TableFull).count();
     assert!((68..100).contains(&refused), "{refused} of 100 refused by 32 entries in 16 shards");

@@ -35,6 +35,22 @@ pub enum Invalid {
     Rules,
 }
 
+/// What happens to a new connection for which its shard of the table has no room, even after what has
+/// expired was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFull {
+    /// It is refused: its packet is dropped.
+    DropNew,
+    /// It takes the place of one that is not assured: of the shard's connections in their order of
+    /// arrival, the first among at most [`MAX_EVICTION_CANDIDATES`] that is not. If there is none, it
+    /// is refused. Linux evicts as well, by another order (`early_drop`).
+    EvictUnassured,
+}
+
+/// At most so many connections are looked at for eviction.
+pub const MAX_EVICTION_CANDIDATES: usize = 8;
+
 /// Idle times after which an entry expires, in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -119,6 +135,12 @@ pub struct Config {
     pub ignore_invalid_rst: bool,
     /// What happens to INVALID packets.
     pub invalid: Invalid,
+    /// What happens when the table is full.
+    pub on_full: OnFull,
+    /// Connections that the instance may track in all (AWS's conntrack allowance, whose size depends on
+    /// the instance type and is not published); 0: no limit. Beyond it the packets of new connections
+    /// are dropped. Exact on one core; on several, the crossing is found a little early or late.
+    pub allowance: u64,
     /// Profile `aws`: flows with these peers are tracked whatever the rules (load balancers,
     /// NAT gateways, ...: EC2 user guide, "Automatically tracked connections").
     pub auto_tracked: Vec<IpNet>,
@@ -139,6 +161,12 @@ impl Config {
             tcp_window: TcpWindow::Strict,
             ignore_invalid_rst: false,
             invalid: Invalid::Drop,
+            on_full: match profile {
+                Profile::Linux => OnFull::EvictUnassured,
+                // AWS documents that new connections fail, and no eviction.
+                Profile::Aws => OnFull::DropNew,
+            },
+            allowance: 0,
             auto_tracked: Vec::new(),
         }
     }

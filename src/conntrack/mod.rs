@@ -17,7 +17,7 @@ pub const MAX_TIME_NS: u64 = (1 << 62) - (1 << 58);
 /// Longest timeout that can be set, in seconds: nine years.
 pub const MAX_TIMEOUT_S: u64 = 9 * 365 * 86_400;
 
-pub use config::{Config, Invalid, Profile, TcpWindow, Timeouts};
+pub use config::{Config, Invalid, MAX_EVICTION_CANDIDATES, OnFull, Profile, TcpWindow, Timeouts};
 pub use status::{Side, Status};
 pub use timers::Timers;
 pub use tracker::{Connection, Detail, Tracker, Transition};

@@ -48,6 +48,8 @@ pub enum Reason {
     FragmentIncomplete = 5,
     /// The `null` engine accepts without looking.
     Null = 6,
+    /// A new connection beyond the instance's allowance.
+    AllowanceExceeded = 7,
 }
 
 /// A packed decision: what a worker stores per packet, 4 bytes.
@@ -99,7 +101,8 @@ impl Decision {
             3 => Reason::Invalid,
             4 => Reason::TableFull,
             5 => Reason::FragmentIncomplete,
-            _ => Reason::Null,
+            6 => Reason::Null,
+            _ => Reason::AllowanceExceeded,
         }
     }
 

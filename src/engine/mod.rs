@@ -3,6 +3,7 @@
 //! Engines are generic over their rules and their table and are monomorphised: in the packet loop
 //! there is no dynamic dispatch, no allocation, no lock and no formatting.
 
+mod allowance;
 mod decision;
 mod null;
 pub mod reference;
@@ -10,9 +11,10 @@ pub mod registry;
 mod stateful;
 mod stateless;
 
+pub use allowance::Allowance;
 pub use decision::{Decision, Reason, State, Verdict};
 pub use null::Null;
-pub use stateful::{Burst, Stateful};
+pub use stateful::{Burst, Groups, Stateful};
 pub use stateless::Stateless;
 
 use crate::packet::Packet;

@@ -11,22 +11,41 @@
 //! As in Linux, tracking comes before the rules: a packet of a known connection has moved its state
 //! even if the rules then drop it.
 
-use super::{Decision, Engine, MAX_BURST, Reason, Stamp, State, Verdict};
+use super::{Allowance, Decision, Engine, MAX_BURST, Reason, Stamp, State, Verdict};
 use crate::conntrack::{Detail, Invalid, Tracker, Transition};
 use crate::packet::{FlowKey, Packet, flags};
-use crate::policy::Evaluate;
 use crate::policy::untracked::Untracked;
+use crate::policy::{Epochs, Evaluate, RuleMatch};
 use crate::table::{Fate, FlowHash, FlowTable, Insert, Place, TableCounters};
 
-/// A security group with its connection tracking.
-pub struct Stateful<'a, R, T> {
-    rules: &'a R,
+/// Security groups: their rules, and the flows that they leave untracked.
+#[derive(Clone, Debug)]
+pub struct Groups<R> {
+    /// The rules.
+    pub rules: R,
     /// Flows that the profile does not track.
-    untracked: Option<&'a Untracked>,
+    pub untracked: Untracked,
+}
+
+impl<R: Evaluate> Evaluate for Groups<R> {
+    #[inline(always)]
+    fn first_match(&self, packet: &Packet) -> Option<RuleMatch> {
+        self.rules.first_match(packet)
+    }
+}
+
+/// Security groups with their connection tracking.
+pub struct Stateful<'a, R, T> {
+    groups: Epochs<'a, Groups<R>>,
+    /// The same, for the stages before the decision, which are a burst ahead.
+    groups_ahead: Epochs<'a, Groups<R>>,
     invalid: Invalid,
     tracker: &'a Tracker,
     hash: FlowHash,
     table: T,
+    allowance: Option<&'a Allowance>,
+    /// Entries of `table` that the allowance knows of.
+    accounted: i64,
     burst: Burst,
 }
 
@@ -50,19 +69,30 @@ impl Default for Burst {
 impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
     /// `hash` places flows inside their shards.
     pub fn new(
-        rules: &'a R,
-        untracked: Option<&'a Untracked>,
+        groups: Epochs<'a, Groups<R>>,
         invalid: Invalid,
         tracker: &'a Tracker,
         hash: FlowHash,
         table: T,
+        allowance: Option<&'a Allowance>,
     ) -> Self {
-        Stateful { rules, untracked, invalid, tracker, hash, table, burst: Burst::default() }
+        let groups_ahead = groups.clone();
+        Stateful {
+            groups,
+            groups_ahead,
+            invalid,
+            tracker,
+            hash,
+            table,
+            allowance,
+            accounted: 0,
+            burst: Burst::default(),
+        }
     }
 
     #[inline(always)]
-    fn is_tracked(&self, packet: &Packet) -> bool {
-        !packet.has(flags::NEVER_TRACKED) && !self.untracked.is_some_and(|u| u.is_untracked(packet))
+    fn is_tracked(&mut self, packet: &Packet) -> bool {
+        !packet.has(flags::NEVER_TRACKED) && !self.groups_ahead.at(packet.time_ns).untracked.is_untracked(packet)
     }
 
     /// The decision for a packet of a tracked flow.
@@ -104,6 +134,9 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
         if decision.verdict() == Verdict::Drop {
             return Some(decision);
         }
+        if self.allowance.is_some() && !self.is_allowed(packet.time_ns) {
+            return Some(Decision::new(Verdict::Drop, State::New, Reason::AllowanceExceeded));
+        }
         let detail = uses_detail.then_some(&detail);
         match self.table.insert(place, key, &connection, detail, packet.time_ns) {
             Insert::Done => Some(decision),
@@ -112,15 +145,36 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
         }
     }
 
+    /// True if the instance's allowance has room for another connection, once what has expired is gone.
+    #[cold]
+    fn is_allowed(&mut self, now_ns: u64) -> bool {
+        self.account();
+        let is_used_up = |allowance: Option<&Allowance>| allowance.is_some_and(Allowance::is_used_up);
+        if is_used_up(self.allowance) {
+            self.table.sweep(now_ns);
+            self.account();
+        }
+        !is_used_up(self.allowance)
+    }
+
+    /// Tells the allowance how many connections this worker's table has won or lost.
+    fn account(&mut self) {
+        if let Some(allowance) = self.allowance {
+            let entries = self.table.counters().entries;
+            allowance.add(entries - self.accounted);
+            self.accounted = entries;
+        }
+    }
+
     /// What a packet with this label gets.
     #[inline(always)]
-    fn verdict(&self, packet: &Packet, state: State) -> Decision {
+    fn verdict(&mut self, packet: &Packet, state: State) -> Decision {
         match state {
             State::Established | State::Related => Decision::new(Verdict::Accept, state, Reason::Tracked),
             State::Invalid if self.invalid == Invalid::Drop => {
                 Decision::new(Verdict::Drop, State::Invalid, Reason::Invalid)
             }
-            _ => match self.rules.first_match(packet) {
+            _ => match self.groups.at(packet.time_ns).first_match(packet) {
                 Some(found) if found.allow => Decision::by_rule(Verdict::Accept, state, found.rule),
                 Some(found) => Decision::by_rule(Verdict::Drop, state, found.rule),
                 None => Decision::new(Verdict::Drop, state, Reason::NoRule),
@@ -160,6 +214,8 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
             };
             stamp.verdict_known();
         }
+        // Other workers need not know sooner.
+        self.account();
     }
 
     fn counters(&self) -> Option<TableCounters> {

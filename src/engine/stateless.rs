@@ -2,22 +2,22 @@
 
 use super::{Decision, Engine, Reason, Stamp, State, Verdict};
 use crate::packet::Packet;
-use crate::policy::Evaluate;
+use crate::policy::{Epochs, Evaluate};
 
 /// A network ACL.
 pub struct Stateless<'a, R> {
-    rules: &'a R,
+    rules: Epochs<'a, R>,
 }
 
 impl<'a, R: Evaluate> Stateless<'a, R> {
     /// Filters by these rules.
-    pub fn new(rules: &'a R) -> Self {
+    pub fn new(rules: Epochs<'a, R>) -> Self {
         Stateless { rules }
     }
 
     #[inline(always)]
-    fn decide(&self, packet: &Packet) -> Decision {
-        match self.rules.first_match(packet) {
+    fn decide(&mut self, packet: &Packet) -> Decision {
+        match self.rules.at(packet.time_ns).first_match(packet) {
             Some(found) => {
                 let verdict = if found.allow { Verdict::Accept } else { Verdict::Drop };
                 Decision::by_rule(verdict, State::None, found.rule)

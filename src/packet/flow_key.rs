@@ -5,7 +5,7 @@ use super::{Packet, flags};
 /// Local address, remote address, ports and protocol in five words: 40 bytes for IPv4 and IPv6 alike.
 ///
 /// Hashed and compared by words: `derive(Hash)` would go byte by byte through the hasher.
-#[derive(Clone, Copy, Debug, Default, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialOrd, Ord)]
 pub struct FlowKey {
     /// Local address (2 words), remote address (2 words), ports, protocol and key flags (1 word).
     pub words: [u64; 5],

@@ -42,6 +42,11 @@ impl<A: Copy + Default + PartialEq + BitAnd<Output = A> + BitXor<Output = A>> Li
 impl Linear {
     /// Compacts the rules. They keep their order and their indices.
     pub fn new(rules: &RuleSet) -> Linear {
+        Linear::numbered_from(0, rules)
+    }
+
+    /// The same, for rules that stand behind `first` others in a larger set.
+    pub fn numbered_from(first: u32, rules: &RuleSet) -> Linear {
         let mut v4 = [Vec::new(), Vec::new()];
         let mut v6 = [Vec::new(), Vec::new()];
         for direction in [Direction::In, Direction::Out] {
@@ -51,7 +56,7 @@ impl Linear {
                     continue; // An empty range matches nothing; its span would wrap around to everything.
                 }
                 let (protocol, protocol_mask) = rule.protocol.map_or((0, 0), |protocol| (protocol, 0xff));
-                let action = RuleMatch { rule: index, allow: rule.allow };
+                let action = RuleMatch { rule: first + index, allow: rule.allow };
                 let span = high - low;
                 match rule.remote {
                     IpNet::V4(block) => {

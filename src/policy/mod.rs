@@ -6,6 +6,7 @@
 
 mod cursor;
 mod document;
+mod epochs;
 mod error;
 mod fields;
 pub mod linear;
@@ -15,6 +16,7 @@ mod options;
 mod security_groups;
 pub mod untracked;
 
+pub use epochs::{Epoch, Epochs};
 pub use error::PolicyError;
 pub use network_acl::load_network_acl;
 pub use options::{LoadOptions, Loaded, Unresolved};
@@ -67,6 +69,12 @@ impl RuleSet {
     pub fn push(&mut self, direction: Direction, rule: Rule) {
         self.rules.push(rule);
         self.direction_of.push(direction);
+    }
+
+    /// Appends all rules of another filter.
+    pub fn append(&mut self, other: &RuleSet) {
+        self.rules.extend_from_slice(&other.rules);
+        self.direction_of.extend_from_slice(&other.direction_of);
     }
 
     /// The rules of one direction with their indices, in the order in which they are tried.

@@ -7,8 +7,10 @@ mod pass;
 mod pool;
 mod steer;
 mod variants;
+mod world;
 
 pub use pass::{Job, Pass, Setup, pass};
 pub use pool::Pool;
 pub use steer::{Lane, Steered, Stream, steer};
-pub use variants::{Workload, World};
+pub use variants::Workload;
+pub use world::World;

@@ -1,18 +1,18 @@
 //! From an engine's name to something that can be replayed.
 
+use super::World;
 use super::{Job, Pass, Pool, Setup, Steered, Stream, pass, steer};
-use crate::conntrack::{Config, Profile, Tracker};
+use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
-use crate::engine::{Decision, Engine, Null, Stamp, Stateful, Stateless};
+use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, Stateful, Stateless};
 use crate::measure::{Clock, Variant};
 use crate::packet::Packet;
-use crate::policy::RuleSet;
 use crate::policy::linear::Linear;
-use crate::policy::untracked::Untracked;
+use crate::policy::{self, Epochs, RuleSet};
 use crate::table::lockfree::{self, LockFree};
 use crate::table::percore::{Owned, PerCore};
-use crate::table::{FlowHash, Geometry, HashKey};
+use crate::table::{FlowHash, FlowTable, Geometry, HashKey};
 use crate::trace::Trace;
 use crate::verify::digest;
 
@@ -27,7 +27,6 @@ pub struct Workload {
     /// Connection tracking.
     pub config: Config,
     tracker: Tracker,
-    untracked: Option<Untracked>,
     /// Size of the flow tables.
     pub geometry: Geometry,
     /// Chooses shards: part of the scenario.
@@ -36,21 +35,6 @@ pub struct Workload {
     pub secret: u64,
     /// Packets handed to an engine at once.
     pub burst: usize,
-}
-
-/// One world's rules.
-pub struct World {
-    /// As written.
-    pub rules: RuleSet,
-    /// For evaluation one by one.
-    pub linear: Linear,
-}
-
-impl World {
-    /// Prepares rules for evaluation.
-    pub fn new(rules: RuleSet) -> Self {
-        World { linear: Linear::new(&rules), rules }
-    }
 }
 
 impl Workload {
@@ -67,22 +51,28 @@ impl Workload {
         burst: usize,
     ) -> Self {
         let tracker = Tracker::new(&config);
-        let groups = groups.map(World::new);
-        let untracked = groups
-            .as_ref()
-            .filter(|_| config.profile == Profile::Aws)
-            .map(|groups| Untracked::new(&groups.rules).with_auto_tracked(&config.auto_tracked));
+        let world = |rules| World::new(rules, &config);
         Workload {
             trace,
-            groups,
-            acl: acl.map(World::new),
-            config,
+            groups: groups.map(world),
+            acl: acl.map(world),
             tracker,
-            untracked,
+            config,
             geometry,
             scenario_key,
             secret,
             burst,
+        }
+    }
+
+    /// From this packet time on, these rules replace those of their world, which must have some.
+    pub fn change(&mut self, from_ns: u64, rules: RuleSet) {
+        let world = match rules.world {
+            policy::World::SecurityGroups => &mut self.groups,
+            policy::World::NetworkAcl => &mut self.acl,
+        };
+        if let Some(world) = world {
+            world.change(from_ns, rules, &self.config);
         }
     }
 
@@ -117,18 +107,20 @@ impl Workload {
             let mut engine = self.reference_engine()?;
             packets.iter().map(|packet| engine.decide(packet)).collect()
         } else {
-            let engine = reference::Stateless::new(&self.acl.as_ref()?.rules);
+            let mut engine = reference::Stateless::new(self.acl.as_ref()?.reference());
             packets.iter().map(|packet| engine.decide(packet)).collect()
         };
         Some(steered.gather(&self.trace, &[decisions]))
     }
 
     fn reference_engine(&self) -> Option<reference::Stateful<'_>> {
-        let untracked = self
-            .untracked
-            .as_ref()
-            .map(|u| -> reference::UntrackedRule<'_> { Box::new(move |packet| u.is_untracked(packet)) });
-        Some(reference::Stateful::new(&self.groups.as_ref()?.rules, &self.config, untracked))
+        let shard_hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
+        let shards = self.geometry.shards;
+        let table = reference::Table {
+            entries_per_shard: self.geometry.entries_per_shard as usize,
+            shard_of: Box::new(move |key| shard_hash.shard(key, shards)),
+        };
+        Some(reference::Stateful::new(self.groups.as_ref()?.reference(), &self.config, table))
     }
 
     /// Builds an engine over a steered trace, with bursts of so many packets. `None` if its rules were not given.
@@ -144,37 +136,48 @@ impl Workload {
         let cores = pool.cores();
         match kind {
             Kind::Null => boxed(self, job, NullSetup { cores }),
-            Kind::StatelessLinear => boxed(self, job, StatelessSetup { rules: &self.acl.as_ref()?.linear, cores }),
+            Kind::StatelessLinear => {
+                boxed(self, job, StatelessSetup { rules: Epochs::new(self.acl.as_ref()?.linear())?, cores })
+            }
             Kind::Reference => boxed(self, job, ReferenceSetup { workload: self }),
             Kind::StatefulPerCoreLinear => {
                 let owned = |core: usize| move |shard: u32| shard as usize % cores == core;
-                let tables = (0..cores).map(|core| PerCore::new(self.geometry, owned(core))).collect();
-                boxed(self, job, PerCoreSetup { parts: self.parts()?, tables })
+                let tables =
+                    (0..cores).map(|core| PerCore::new(self.geometry, self.config.on_full, owned(core))).collect();
+                boxed(self, job, PerCoreSetup { parts: self.parts()?, tables, allowance: self.allowance() })
             }
             Kind::StatefulLockFreeLinear => {
-                boxed(self, job, LockFreeSetup { parts: self.parts()?, table: LockFree::new(self.geometry), cores })
+                let table =
+                    LockFree::new(self.geometry, self.config.on_full, FlowHash::new(HashKey::from_seed(self.secret)));
+                boxed(self, job, LockFreeSetup { parts: self.parts()?, table, cores, allowance: self.allowance() })
             }
         }
     }
 
+    fn allowance(&self) -> Option<Allowance> {
+        Allowance::new(self.config.allowance)
+    }
+
     fn parts(&self) -> Option<Parts<'_>> {
-        let rules = &self.groups.as_ref()?.linear;
-        Some(Parts { workload: self, rules, hash: FlowHash::new(HashKey::from_seed(self.secret)) })
+        let groups = Epochs::new(self.groups.as_ref()?.linear())?;
+        Some(Parts { workload: self, groups, hash: FlowHash::new(HashKey::from_seed(self.secret)) })
     }
 }
 
 /// What all stateful engines share.
-#[derive(Clone, Copy)]
 struct Parts<'a> {
     workload: &'a Workload,
-    rules: &'a Linear,
+    groups: Epochs<'a, Groups<Linear>>,
     hash: FlowHash,
 }
 
 impl<'a> Parts<'a> {
-    fn engine<T: crate::table::FlowTable>(&self, table: T) -> Stateful<'a, Linear, T> {
+    fn engine<'e, T: FlowTable>(&self, table: T, allowance: Option<&'e Allowance>) -> Stateful<'e, Linear, T>
+    where
+        'a: 'e,
+    {
         let w = self.workload;
-        Stateful::new(self.rules, w.untracked.as_ref(), w.config.invalid, &w.tracker, self.hash, table)
+        Stateful::new(self.groups.clone(), w.config.invalid, &w.tracker, self.hash, table, allowance)
     }
 }
 
@@ -190,35 +193,36 @@ impl Setup for NullSetup {
 }
 
 struct StatelessSetup<'w> {
-    rules: &'w Linear,
+    rules: Epochs<'w, Groups<Linear>>,
     cores: usize,
 }
 
 impl<'w> Setup for StatelessSetup<'w> {
     type Engine<'a>
-        = Stateless<'w, Linear>
+        = Stateless<'w, Groups<Linear>>
     where
         Self: 'a;
-    fn engines(&mut self) -> Vec<Stateless<'w, Linear>> {
-        (0..self.cores).map(|_| Stateless::new(self.rules)).collect()
+    fn engines(&mut self) -> Vec<Stateless<'w, Groups<Linear>>> {
+        (0..self.cores).map(|_| Stateless::new(self.rules.clone())).collect()
     }
 }
 
 struct PerCoreSetup<'w> {
     parts: Parts<'w>,
     tables: Vec<PerCore>,
+    allowance: Option<Allowance>,
 }
 
 impl<'w> Setup for PerCoreSetup<'w> {
     type Engine<'a>
-        = Stateful<'w, Linear, Owned<'a>>
+        = Stateful<'a, Linear, Owned<'a>>
     where
         Self: 'a;
     fn engines(&mut self) -> Vec<Self::Engine<'_>> {
-        let parts = self.parts;
-        let cleared = |table: &'_ mut PerCore| table.clear();
-        self.tables.iter_mut().for_each(cleared);
-        self.tables.iter_mut().map(|table| parts.engine(Owned(table))).collect()
+        let PerCoreSetup { parts, tables, allowance } = self;
+        allowance.iter_mut().for_each(Allowance::clear);
+        tables.iter_mut().for_each(PerCore::clear);
+        tables.iter_mut().map(|table| parts.engine(Owned(table), allowance.as_ref())).collect()
     }
     fn table_bytes(&self) -> u64 {
         self.tables.iter().map(PerCore::bytes).sum()
@@ -229,16 +233,18 @@ struct LockFreeSetup<'w> {
     parts: Parts<'w>,
     table: LockFree,
     cores: usize,
+    allowance: Option<Allowance>,
 }
 
 impl<'w> Setup for LockFreeSetup<'w> {
     type Engine<'a>
-        = Stateful<'w, Linear, lockfree::Worker<'a>>
+        = Stateful<'a, Linear, lockfree::Worker<'a>>
     where
         Self: 'a;
     fn engines(&mut self) -> Vec<Self::Engine<'_>> {
         self.table.clear();
-        (0..self.cores).map(|_| self.parts.engine(self.table.worker())).collect()
+        self.allowance.iter_mut().for_each(Allowance::clear);
+        (0..self.cores).map(|_| self.parts.engine(self.table.worker(), self.allowance.as_ref())).collect()
     }
     fn table_bytes(&self) -> u64 {
         self.table.bytes()

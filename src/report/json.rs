@@ -108,7 +108,7 @@ fn run_value(report: &Report, run: &Run) -> Value {
             "peak_entries": c.peak_entries,
             "inserts": c.inserts,
             "expired": c.expired,
-            "evicted": 0,
+            "evicted": c.evicted,
             "full_drops": c.refused,
             "bytes": run.table_bytes,
         })),

@@ -45,5 +45,6 @@ fn reason(decision: Decision, rules: Option<&RuleSet>) -> &str {
         Reason::TableFull => "table-full",
         Reason::FragmentIncomplete => "fragment-incomplete",
         Reason::Null => "null",
+        Reason::AllowanceExceeded => "allowance-exceeded",
     }
 }

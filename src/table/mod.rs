@@ -73,6 +73,8 @@ pub struct TableCounters {
     pub inserts: u64,
     /// Connections removed because their time was up.
     pub expired: u64,
+    /// Connections removed to make room, before their time.
+    pub evicted: u64,
     /// Inserts refused because the shard was full.
     pub refused: u64,
 }
@@ -81,6 +83,11 @@ impl TableCounters {
     fn removed(&mut self, fate: Fate) {
         self.entries -= 1;
         self.expired += u64::from(fate == Fate::Expire);
+    }
+
+    fn swept(&mut self, removed: u64) {
+        self.entries -= removed as i64;
+        self.expired += removed;
     }
 
     fn inserted(&mut self) {
@@ -95,6 +102,7 @@ impl TableCounters {
         self.peak_entries += other.peak_entries;
         self.inserts += other.inserts;
         self.expired += other.expired;
+        self.evicted += other.evicted;
         self.refused += other.refused;
     }
 }
@@ -142,6 +150,9 @@ pub trait FlowTable: Send {
         detail: Option<&Detail>,
         now_ns: u64,
     ) -> Insert;
+
+    /// Removes what has expired, from all shards that this worker may touch.
+    fn sweep(&mut self, now_ns: u64);
 
     /// What was done through this worker.
     fn counters(&self) -> &TableCounters;

@@ -42,6 +42,7 @@ impl Tally {
                 Reason::TableFull => "table full",
                 Reason::FragmentIncomplete => "fragment, never completed",
                 Reason::Null => "not evaluated",
+                Reason::AllowanceExceeded => "conntrack allowance exceeded",
             };
             *tally.outcomes.entry(format!("{}: {state}{reason}", decision.verdict().name())).or_default() += 1;
         }

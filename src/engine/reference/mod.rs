@@ -7,13 +7,37 @@
 mod tcp;
 
 use super::{Decision, Reason, State, Verdict};
-use crate::conntrack::{Config, Invalid};
+use crate::conntrack::{Config, Invalid, MAX_EVICTION_CANDIDATES, OnFull};
 use crate::packet::{Direction, FlowKey, IcmpRole, Packet, flags, protocol};
 use crate::policy::RuleSet;
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-/// Says which packets the profile does not track.
-pub type UntrackedRule<'a> = Box<dyn Fn(&Packet) -> bool + Send + Sync + 'a>;
+/// Rules that hold from some instant on, until the next ones.
+pub struct Rules<'a> {
+    /// First packet time at which they hold.
+    pub from_ns: u64,
+    /// The rules, as written.
+    pub rules: &'a RuleSet,
+    /// Number of the first of them, where several sets are numbered through.
+    pub first: u32,
+    /// Says which packets the profile does not track.
+    pub is_untracked: Box<dyn Fn(&Packet) -> bool + Send + Sync + 'a>,
+}
+
+/// How much room there is for connections.
+pub struct Table {
+    /// Connections in each shard.
+    pub entries_per_shard: usize,
+    /// The shard of a flow.
+    pub shard_of: Box<dyn Fn(&FlowKey) -> u32 + Send + Sync>,
+}
+
+/// The last of the rules that hold by this time.
+fn in_force<'r, 'a>(rules: &'r [Rules<'a>], time_ns: u64) -> &'r Rules<'a> {
+    let later = rules.iter().position(|rules| rules.from_ns > time_ns).unwrap_or(rules.len());
+    &rules[later.saturating_sub(1)]
+}
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -40,28 +64,28 @@ fn first_match(rules: &RuleSet, packet: &Packet) -> Option<(u32, bool)> {
     None
 }
 
-fn by_rules(rules: &RuleSet, packet: &Packet, state: State) -> Decision {
-    match first_match(rules, packet) {
-        Some((rule, true)) => Decision::by_rule(Verdict::Accept, state, rule),
-        Some((rule, false)) => Decision::by_rule(Verdict::Drop, state, rule),
+fn by_rules(rules: &Rules, packet: &Packet, state: State) -> Decision {
+    match first_match(rules.rules, packet) {
+        Some((rule, true)) => Decision::by_rule(Verdict::Accept, state, rules.first + rule),
+        Some((rule, false)) => Decision::by_rule(Verdict::Drop, state, rules.first + rule),
         None => Decision::new(Verdict::Drop, state, Reason::NoRule),
     }
 }
 
 /// Network ACL.
 pub struct Stateless<'a> {
-    rules: &'a RuleSet,
+    rules: Vec<Rules<'a>>,
 }
 
 impl<'a> Stateless<'a> {
-    /// Filters by these rules.
-    pub fn new(rules: &'a RuleSet) -> Self {
+    /// Filters by these rules, at least one set, in the order of time.
+    pub fn new(rules: Vec<Rules<'a>>) -> Self {
         Stateless { rules }
     }
 
     /// The decision on one packet.
-    pub fn decide(&self, packet: &Packet) -> Decision {
-        by_rules(self.rules, packet, State::None)
+    pub fn decide(&mut self, packet: &Packet) -> Decision {
+        by_rules(in_force(&self.rules, packet.time_ns), packet, State::None)
     }
 }
 
@@ -77,6 +101,12 @@ struct Entry {
     began: u64,
     /// TCP only.
     tcp: Option<tcp::Connection>,
+    /// May not be evicted.
+    assured: bool,
+    /// Its number among the connections that this engine has opened.
+    number: u64,
+    /// The earliest deadline of it that its shard's heap knows; never later than `deadline`.
+    queued: u64,
 }
 
 /// What the tracker says of a packet.
@@ -89,16 +119,29 @@ enum Label {
 
 /// Security groups with connection tracking.
 pub struct Stateful<'a> {
-    rules: &'a RuleSet,
+    rules: Vec<Rules<'a>>,
     config: Config,
-    untracked: Option<UntrackedRule<'a>>,
+    table: Table,
     entries: HashMap<FlowKey, Entry>,
+    shards: HashMap<u32, Shard>,
+    opened: u64,
+}
+
+/// What is kept of a shard beside its entries.
+#[derive(Default)]
+struct Shard {
+    entries: usize,
+    /// Who may have expired, earliest first: deadline then, number, flow. One whose deadline has moved
+    /// on since is put back when its turn comes.
+    deadlines: BinaryHeap<Reverse<(u64, u64, FlowKey)>>,
+    /// The latest connections in order of arrival, as many as there is room for.
+    arrivals: VecDeque<(FlowKey, u64)>,
 }
 
 impl<'a> Stateful<'a> {
-    /// Filters by these rules; the table never fills.
-    pub fn new(rules: &'a RuleSet, config: &Config, untracked: Option<UntrackedRule<'a>>) -> Self {
-        Stateful { rules, config: config.clone(), untracked, entries: HashMap::new() }
+    /// Filters by these rules, at least one set, in the order of time.
+    pub fn new(rules: Vec<Rules<'a>>, config: &Config, table: Table) -> Self {
+        Stateful { rules, config: config.clone(), table, entries: HashMap::new(), shards: HashMap::new(), opened: 0 }
     }
 
     /// Connections held, expired ones that nobody asked for since included.
@@ -108,25 +151,34 @@ impl<'a> Stateful<'a> {
 
     /// The decision on the next packet of the trace.
     pub fn decide(&mut self, packet: &Packet) -> Decision {
-        if packet.has(flags::NEVER_TRACKED) || self.untracked.as_ref().is_some_and(|rule| rule(packet)) {
-            return by_rules(self.rules, packet, State::Untracked);
+        let now = packet.time_ns;
+        if packet.has(flags::NEVER_TRACKED) || (in_force(&self.rules, now).is_untracked)(packet) {
+            return by_rules(in_force(&self.rules, now), packet, State::Untracked);
         }
         let key = packet.flow_key();
-        if self.entries.get(&key).is_some_and(|entry| packet.time_ns >= entry.deadline) {
-            self.entries.remove(&key);
+        if self.entries.get(&key).is_some_and(|entry| now >= entry.deadline) {
+            self.remove(&key);
         }
-        match self.track(packet, key) {
+        let label = self.track(packet, key);
+        self.queue(&key);
+        match label {
             Label::Established => Decision::new(Verdict::Accept, State::Established, Reason::Tracked),
             Label::Related => Decision::new(Verdict::Accept, State::Related, Reason::Tracked),
             Label::Invalid if self.config.invalid == Invalid::Drop => {
                 Decision::new(Verdict::Drop, State::Invalid, Reason::Invalid)
             }
-            Label::Invalid => by_rules(self.rules, packet, State::Invalid),
+            Label::Invalid => by_rules(in_force(&self.rules, now), packet, State::Invalid),
             Label::New => {
-                let decision = by_rules(self.rules, packet, State::New);
-                if decision.verdict() == Verdict::Accept && !self.entries.contains_key(&key) {
-                    self.create(packet, key);
+                let decision = by_rules(in_force(&self.rules, now), packet, State::New);
+                // A packet that was let through although its connection has just ended makes no new one.
+                let opens = !self.entries.contains_key(&key) && self.can_open(packet);
+                if decision.verdict() == Verdict::Drop || !opens {
+                    return decision;
                 }
+                if let Some(why) = self.no_room(&key, now) {
+                    return Decision::new(Verdict::Drop, State::New, why);
+                }
+                self.create(packet, key);
                 decision
             }
         }
@@ -155,11 +207,11 @@ impl<'a> Stateful<'a> {
                     tcp::Answer::Accepted { timeout: None } => {}
                     tcp::Answer::Over => {
                         // An RST that answers an unanswered packet: the label is as ever, the entry is gone.
-                        self.entries.remove(&key);
+                        self.remove(&key);
                         return if from_original { Label::New } else { Label::Established };
                     }
                     tcp::Answer::StartsAnew => {
-                        self.entries.remove(&key);
+                        self.remove(&key);
                         return if self.can_open(packet) { Label::New } else { Label::Invalid };
                     }
                     tcp::Answer::Invalid { shorten_to: Some(seconds) } => {
@@ -174,9 +226,11 @@ impl<'a> Stateful<'a> {
             }
             protocol::UDP => {
                 let stream = entry.replied && now > entry.began.saturating_add(2 * SECOND);
+                entry.assured |= stream;
                 entry.deadline = after(now, if stream { timeouts.udp_stream } else { timeouts.udp });
             }
             protocol::GRE => {
+                entry.assured |= entry.replied;
                 entry.deadline = after(now, if entry.replied { timeouts.gre_stream } else { timeouts.gre });
             }
             protocol::ICMP | protocol::ICMPV6 => {
@@ -187,6 +241,7 @@ impl<'a> Stateful<'a> {
         if !from_original {
             entry.replied = true;
         }
+        entry.assured |= entry.tcp.as_ref().is_some_and(tcp::Connection::is_assured);
         if entry.replied { Label::Established } else { Label::New }
     }
 
@@ -202,11 +257,74 @@ impl<'a> Stateful<'a> {
         }
     }
 
-    fn create(&mut self, packet: &Packet, key: FlowKey) {
-        // A packet that was let through although its connection has just ended makes no new one.
-        if !self.can_open(packet) {
-            return;
+    fn remove(&mut self, key: &FlowKey) {
+        if self.entries.remove(key).is_some() {
+            self.shards.entry((self.table.shard_of)(key)).or_default().entries -= 1;
         }
+    }
+
+    /// Why there is no room for another connection of this flow; makes room if that is allowed.
+    fn no_room(&mut self, key: &FlowKey, now: u64) -> Option<Reason> {
+        let limit = self.config.allowance;
+        if limit > 0 && self.entries.len() as u64 >= limit {
+            let shards: Vec<u32> = self.shards.keys().copied().collect();
+            shards.into_iter().for_each(|shard| self.remove_expired(now, shard));
+            if self.entries.len() as u64 >= limit {
+                return Some(Reason::AllowanceExceeded);
+            }
+        }
+        let shard = (self.table.shard_of)(key);
+        let is_full = |engine: &Self| {
+            engine.shards.get(&shard).is_some_and(|shard| shard.entries >= engine.table.entries_per_shard)
+        };
+        if is_full(self) {
+            self.remove_expired(now, shard);
+        }
+        if is_full(self) && self.config.on_full == OnFull::EvictUnassured {
+            self.evict(shard);
+        }
+        is_full(self).then_some(Reason::TableFull)
+    }
+
+    /// Removes what has expired in one shard.
+    fn remove_expired(&mut self, now: u64, shard: u32) {
+        let Some(shard) = self.shards.get_mut(&shard) else { return };
+        while let Some(Reverse((deadline, number, key))) = shard.deadlines.peek().copied()
+            && deadline <= now
+        {
+            shard.deadlines.pop();
+            let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.number == number) else { continue };
+            if entry.deadline <= now {
+                self.entries.remove(&key);
+                shard.entries -= 1;
+            } else {
+                entry.queued = entry.deadline;
+                shard.deadlines.push(Reverse((entry.deadline, number, key)));
+            }
+        }
+    }
+
+    /// Sees to it that the shard's heap knows a deadline that came nearer.
+    fn queue(&mut self, key: &FlowKey) {
+        if let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.deadline < entry.queued) {
+            entry.queued = entry.deadline;
+            let shard = self.shards.entry((self.table.shard_of)(key)).or_default();
+            shard.deadlines.push(Reverse((entry.deadline, entry.number, *key)));
+        }
+    }
+
+    /// Removes the first unassured connection, of the shard's in order of arrival, among a few.
+    fn evict(&mut self, shard: u32) {
+        for _ in 0..MAX_EVICTION_CANDIDATES {
+            let Some((key, number)) = self.shards.entry(shard).or_default().arrivals.pop_front() else { return };
+            if self.entries.get(&key).is_some_and(|entry| entry.number == number && !entry.assured) {
+                self.remove(&key);
+                return;
+            }
+        }
+    }
+
+    fn create(&mut self, packet: &Packet, key: FlowKey) {
         let timeouts = &self.config.timeouts;
         let now = packet.time_ns;
         let mut tcp = None;
@@ -227,9 +345,25 @@ impl<'a> Stateful<'a> {
             }
             _ => timeouts.other,
         };
-        let entry =
-            Entry { original: packet.direction(), replied: false, deadline: after(now, seconds), began: now, tcp };
+        self.opened += 1;
+        let entry = Entry {
+            original: packet.direction(),
+            replied: false,
+            deadline: after(now, seconds),
+            began: now,
+            tcp,
+            assured: false,
+            number: self.opened,
+            queued: u64::MAX,
+        };
         self.entries.insert(key, entry);
+        self.queue(&key);
+        let shard = self.shards.entry((self.table.shard_of)(&key)).or_default();
+        shard.entries += 1;
+        shard.arrivals.push_back((key, self.opened));
+        if shard.arrivals.len() > self.table.entries_per_shard {
+            shard.arrivals.pop_front();
+        }
     }
 }
 

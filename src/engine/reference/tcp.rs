@@ -186,6 +186,11 @@ enum Window {
 }
 
 impl Connection {
+    /// Established and answered: not to be evicted.
+    pub(super) fn is_assured(&self) -> bool {
+        self.assured
+    }
+
     pub(super) fn can_open(packet: &Packet, config: &Config) -> bool {
         match kind_of(packet) {
             Kind::Syn => true,

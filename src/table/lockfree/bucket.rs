@@ -1,24 +1,29 @@
-//! A bucket: one cache line that says which entries may hold a flow.
+//! A bucket: one cache line that says which entries may hold a flow, and a second one for when the first
+//! is full.
 
 use crate::table::sync::{AtomicU32, AtomicU64};
 
 /// Slots in one line.
-pub(super) const SLOTS: usize = 13;
+pub(super) const SLOTS: usize = 14;
 
-/// A home bucket, or the overflow line of one (which uses neither `header` nor `overflow`).
+/// A bucket's first line.
 #[repr(C, align(64))]
 pub(super) struct Bucket {
-    /// `version << 32 | occupancy`: bits 0 to 12 for the own slots, 13 to 25 for the overflow line's.
+    /// `version << 32 | occupancy`: bits 0 to 13 for the own slots, 14 to 27 for the second line's.
     pub(super) header: AtomicU64,
-    /// Index of the overflow line, plus one; 0 for none. Set once.
-    pub(super) overflow: AtomicU32,
-    /// `tag << 20 | (entry index + 1)`; 0 for free. Belongs to the core that claimed it until the
-    /// header's bit is set.
-    pub(super) slots: [AtomicU32; SLOTS],
+    pub(super) slots: Slots,
 }
 
+/// A bucket's second line.
+#[repr(C, align(64))]
+pub(super) struct Overflow(pub(super) Slots);
+
+/// `tag << 20 | (entry index + 1)`; 0 for free. A slot belongs to the core that claimed it until the
+/// header's bit is set.
+pub(super) type Slots = [AtomicU32; SLOTS];
+
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Bucket>() == 64);
+const _: () = assert!(size_of::<Bucket>() == 64 && size_of::<Overflow>() == 64);
 
 const INDEX_BITS: u32 = 20;
 
@@ -27,12 +32,18 @@ pub(super) const MAX_INDEX: u32 = (1 << INDEX_BITS) - 2;
 
 impl Bucket {
     pub(super) fn new() -> Self {
-        Bucket {
-            header: AtomicU64::new(0),
-            overflow: AtomicU32::new(0),
-            slots: std::array::from_fn(|_| AtomicU32::new(0)),
-        }
+        Bucket { header: AtomicU64::new(0), slots: empty() }
     }
+}
+
+impl Overflow {
+    pub(super) fn new() -> Self {
+        Overflow(empty())
+    }
+}
+
+fn empty() -> Slots {
+    std::array::from_fn(|_| AtomicU32::new(0))
 }
 
 /// The occupancy bits of a header.
@@ -56,7 +67,13 @@ pub(super) fn slot_word(tag: u32, index: u32) -> u32 {
 /// The entry index in a slot word, if the tag fits.
 #[inline(always)]
 pub(super) fn index_if_tagged(word: u32, tag: u32) -> Option<u32> {
-    (word >> INDEX_BITS == tag).then(|| (word & ((1 << INDEX_BITS) - 1)).wrapping_sub(1))
+    (word >> INDEX_BITS == tag).then(|| index_in(word))
+}
+
+/// The entry index in a slot word.
+#[inline(always)]
+pub(super) fn index_in(word: u32) -> u32 {
+    (word & ((1 << INDEX_BITS) - 1)).wrapping_sub(1)
 }
 
 /// The 12 bits of the hash that are kept in a slot.

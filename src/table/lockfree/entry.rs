@@ -108,6 +108,11 @@ impl<'a> Entry<'a> {
         &self.head.detail[0]
     }
 
+    /// The key, whosever it is.
+    pub(super) fn key(self) -> FlowKey {
+        FlowKey { words: std::array::from_fn(|i| self.head.key[i].load(Relaxed)) }
+    }
+
     /// The words of the detail, in order.
     #[inline(always)]
     fn detail(self) -> impl Iterator<Item = &'a AtomicU32> {

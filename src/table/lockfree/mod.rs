@@ -1,14 +1,14 @@
 //! `lockfree`: our own table, sharded, shared by all cores, atomics only.
 //!
-//! A shard is an array of home `Bucket`s of one cache line, each with room for 13 entries and for a
-//! link to one overflow line of 13 more, and preallocated entries of 108 bytes: with the buckets 117
-//! bytes an entry, all in.
+//! A shard is an array of `Bucket`s of one cache line, each with room for 14 entries, and a second line for
+//! 14 more beside it; and preallocated entries of 108 bytes: 123 bytes an entry all in, 127 with the
+//! order of arrival that eviction needs.
 //! Memory is *type-stable*: an entry is always an entry, so a reader that was overtaken reads a
 //! wrong entry at worst, and notices it by the generation.
 //!
 //! # Protocols
-//! - **One flow, one entry.** Every insert and removal in a bucket, and in its overflow line, goes
-//!   through a compare-and-swap of the home bucket's header, which holds occupancy and a version.
+//! - **One flow, one entry.** Every insert and removal in a bucket goes through a compare-and-swap
+//!   of the bucket's header, which holds occupancy and a version.
 //!   An inserter looks for the key *under the header that it then swaps*: of two cores that insert
 //!   the same flow, one fails, looks again and finds the other's entry.
 //! - **Publish.** An entry is written in full before the header's occupancy bit makes it reachable
@@ -25,12 +25,13 @@
 //! The window data of TCP ([`crate::conntrack::Detail`]) is several words and is only exact while
 //! steering brings a flow to one core, as `symmetric` does.
 
+mod arrivals;
 mod bucket;
 mod entry;
 mod shard;
 
-use super::{Fate, FlowTable, Geometry, Insert, Place, TableCounters};
-use crate::conntrack::{Connection, Detail};
+use super::{Fate, FlowHash, FlowTable, Geometry, Insert, Place, TableCounters};
+use crate::conntrack::{Connection, Detail, OnFull};
 use crate::packet::FlowKey;
 use shard::Shard;
 
@@ -39,15 +40,17 @@ pub use shard::MAX_ENTRIES_PER_SHARD;
 /// The table. Workers reach it through [`LockFree::worker`].
 pub struct LockFree {
     shards: Vec<Shard>,
+    hash: FlowHash,
 }
 
 impl LockFree {
-    /// Allocates everything.
+    /// Allocates everything. `hash` is what places are made with.
     ///
     /// # Panics
     /// If a shard has more than [`MAX_ENTRIES_PER_SHARD`] entries.
-    pub fn new(geometry: Geometry) -> Self {
-        LockFree { shards: (0..geometry.shards).map(|_| Shard::new(geometry.entries_per_shard)).collect() }
+    pub fn new(geometry: Geometry, on_full: OnFull, hash: FlowHash) -> Self {
+        let shard = |_| Shard::new(geometry.entries_per_shard, on_full);
+        LockFree { shards: (0..geometry.shards).map(shard).collect(), hash }
     }
 
     /// Forgets every connection; keeps the memory.
@@ -132,11 +135,15 @@ impl FlowTable for Worker<'_> {
         let mut result = shard.insert(place.hash, key, connection, detail);
         if result == Insert::Full {
             let removed = shard.sweep(now_ns);
-            self.counters.expired += removed;
-            self.counters.entries -= removed as i64;
+            self.counters.swept(removed);
             if removed > 0 {
                 result = shard.insert(place.hash, key, connection, detail);
             }
+        }
+        if result == Insert::Full && shard.evict(&self.table.hash) {
+            self.counters.entries -= 1;
+            self.counters.evicted += 1;
+            result = shard.insert(place.hash, key, connection, detail);
         }
         match result {
             Insert::Done => self.counters.inserted(),
@@ -144,6 +151,11 @@ impl FlowTable for Worker<'_> {
             Insert::Exists => {}
         }
         result
+    }
+
+    fn sweep(&mut self, now_ns: u64) {
+        let removed = self.table.shards.iter().map(|shard| shard.sweep(now_ns)).sum();
+        self.counters.swept(removed);
     }
 
     fn counters(&self) -> &TableCounters {

@@ -5,6 +5,7 @@
 use super::*;
 use crate::conntrack::Status;
 use crate::packet::Direction;
+use crate::table::HashKey;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -33,7 +34,11 @@ fn remove(table: &LockFree, n: u64) -> bool {
 }
 
 fn table(entries: u32) -> Arc<LockFree> {
-    Arc::new(LockFree::new(Geometry { shards: 1, entries_per_shard: entries }))
+    Arc::new(LockFree::new(
+        Geometry { shards: 1, entries_per_shard: entries },
+        OnFull::DropNew,
+        FlowHash::new(HashKey::from_seed(1)),
+    ))
 }
 
 /// Insert and insert: of two cores with one new flow, one wins, and both find its entry.

@@ -1,20 +1,21 @@
 //! A shard: buckets, entries, and the list of free entries.
 
-use super::bucket::{self, Bucket, SLOTS, index_if_tagged, next_header, occupancy, slot_word, tag_of};
+use super::arrivals::{Arrival, Arrivals};
+use super::bucket::{
+    self, Bucket, Overflow, SLOTS, index_if_tagged, index_in, next_header, occupancy, slot_word, tag_of,
+};
 use super::entry::{Entry, Head, Tail};
-use crate::conntrack::{Connection, Detail};
+use crate::conntrack::{Connection, Detail, MAX_EVICTION_CANDIDATES, OnFull};
 use crate::packet::FlowKey;
-use crate::table::Insert;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
+use crate::table::{FlowHash, Insert};
 
 /// A slot holds 20 bits of entry index.
 pub const MAX_ENTRIES_PER_SHARD: u32 = bucket::MAX_INDEX + 1;
 
-/// A full shard has so many entries a home bucket (13 fit).
-const ENTRIES_PER_BUCKET: u32 = 8;
-
-/// One overflow line for so many home buckets. At 8 entries a bucket 3.4 % need one (Poisson).
-const BUCKETS_PER_OVERFLOW_LINE: usize = 8;
+/// A full shard has so many entries a bucket. With that many on average, one bucket in 24 needs its
+/// second line, and one in 30 million would need a third, which it does not have (Poisson).
+const ENTRIES_PER_BUCKET: u32 = 9;
 
 /// What changes with inserts and removals: away from the lines that every lookup reads.
 #[repr(align(128))]
@@ -24,44 +25,41 @@ struct FreeList {
     head: AtomicU64,
     /// Entries from here on were never used.
     fresh: AtomicU32,
-    /// Overflow lines from here on were never used.
-    fresh_overflow: AtomicU32,
     /// No entry of the shard expires before this packet time.
     earliest_expiry_ns: AtomicU64,
 }
 
 pub(super) struct Shard {
-    /// Home buckets, then overflow lines.
     buckets: Vec<Bucket>,
-    homes: u32,
+    /// The buckets' second lines.
+    overflows: Vec<Overflow>,
     heads: Vec<Head>,
     tails: Vec<Tail>,
     free: FreeList,
+    arrivals: Arrivals,
 }
 
-/// A line's slot that this core has claimed, and its bit in the home header.
+/// A slot that this core has claimed, and its bit in the bucket's header.
 struct Claim<'a> {
     slot: &'a AtomicU32,
     bit: u32,
 }
 
 impl Shard {
-    pub(super) fn new(entries: u32) -> Self {
+    pub(super) fn new(entries: u32, on_full: OnFull) -> Self {
         assert!(entries <= MAX_ENTRIES_PER_SHARD, "a shard holds at most {MAX_ENTRIES_PER_SHARD} entries");
-        let homes = entries.div_ceil(ENTRIES_PER_BUCKET) as usize;
-        // One more: few buckets do not average out.
-        let lines = homes + homes.div_ceil(BUCKETS_PER_OVERFLOW_LINE) + 1;
+        let buckets = entries.div_ceil(ENTRIES_PER_BUCKET).max(1) as usize;
         Shard {
-            buckets: std::iter::repeat_with(Bucket::new).take(lines).collect(),
-            homes: homes as u32,
+            buckets: std::iter::repeat_with(Bucket::new).take(buckets).collect(),
+            overflows: std::iter::repeat_with(Overflow::new).take(buckets).collect(),
             heads: std::iter::repeat_with(Head::new).take(entries as usize).collect(),
             tails: std::iter::repeat_with(Tail::new).take(entries as usize).collect(),
             free: FreeList {
                 head: AtomicU64::new(0),
                 fresh: AtomicU32::new(0),
-                fresh_overflow: AtomicU32::new(homes as u32),
                 earliest_expiry_ns: AtomicU64::new(u64::MAX),
             },
+            arrivals: Arrivals::new(if on_full == OnFull::EvictUnassured { entries } else { 0 }),
         }
     }
 
@@ -69,22 +67,23 @@ impl Shard {
     pub(super) fn clear(&mut self) {
         let used = self.free.fresh.load(Relaxed);
         (0..used).filter_map(|index| self.get(index)).for_each(Entry::reset);
-        for bucket in &self.buckets {
-            bucket.header.store(0, Relaxed);
-            bucket.overflow.store(0, Relaxed);
-            bucket.slots.iter().for_each(|slot| slot.store(0, Relaxed));
+        for (bucket, overflow) in self.buckets.iter().zip(&self.overflows) {
+            // Most tables are larger than their traces.
+            if bucket.header.swap(0, Relaxed) != 0 {
+                bucket.slots.iter().chain(&overflow.0).for_each(|slot| slot.store(0, Relaxed));
+            }
         }
         self.free.head.store(0, Relaxed);
         self.free.fresh.store(0, Relaxed);
-        self.free.fresh_overflow.store(self.homes, Relaxed);
         self.free.earliest_expiry_ns.store(u64::MAX, Relaxed);
+        self.arrivals.clear();
     }
 
     pub(super) fn bytes(&self) -> u64 {
         let arrays = size_of_val(self.buckets.as_slice())
             + size_of_val(self.heads.as_slice())
             + size_of_val(self.tails.as_slice());
-        (arrays + size_of::<Shard>()) as u64
+        (arrays + self.arrivals.bytes() + size_of::<Shard>()) as u64
     }
 
     #[inline(always)]
@@ -98,25 +97,26 @@ impl Shard {
         Some(Entry::new(self.heads.get(index as usize)?, self.tails.get(index as usize)?))
     }
 
+    /// The number of a hash's bucket: its upper half, scaled to the number of buckets (Lemire, "Fast
+    /// Random Integer Generation in an Interval", 2019), which need not be a power of two. Tags come
+    /// from the lower half.
     #[inline(always)]
-    fn home(&self, hash: u64) -> &Bucket {
-        // The upper half, scaled to the number of buckets (Lemire, "Fast Random Integer Generation in an
-        // Interval", 2019): any number will do, not only a power of two. Tags come from the lower half.
-        &self.buckets[((hash >> 32) * u64::from(self.homes) >> 32) as usize]
+    fn bucket_of(&self, hash: u64) -> usize {
+        ((hash >> 32) * self.buckets.len() as u64 >> 32) as usize
     }
 
     #[inline(always)]
     pub(super) fn prefetch(&self, hash: u64) {
-        crate::table::prefetch_line(self.home(hash));
+        crate::table::prefetch_line(&raw const self.buckets[self.bucket_of(hash)]);
     }
 
     /// Prefetches the first entry whose tag fits: nearly always the right one.
     #[inline(always)]
     pub(super) fn prefetch_entry(&self, hash: u64) {
-        let (home, tag) = (self.home(hash), tag_of(hash));
-        let mut bits = occupancy(home.header.load(Relaxed)) & ((1 << SLOTS) - 1);
+        let (bucket, tag) = (&self.buckets[self.bucket_of(hash)], tag_of(hash));
+        let mut bits = occupancy(bucket.header.load(Relaxed)) & ((1 << SLOTS) - 1);
         while bits != 0 {
-            let word = home.slots[bits.trailing_zeros() as usize].load(Relaxed);
+            let word = bucket.slots[bits.trailing_zeros() as usize].load(Relaxed);
             if let Some(entry) = index_if_tagged(word, tag).and_then(|i| self.get(i)) {
                 return entry.prefetch();
             }
@@ -124,50 +124,47 @@ impl Shard {
         }
     }
 
-    /// The slots of a header's occupancy bits, home line first.
+    /// The slot of a bit in a bucket's header.
     #[inline(always)]
-    fn slot<'a>(&'a self, home: &'a Bucket, bit: usize) -> Option<&'a AtomicU32> {
-        if bit < SLOTS {
-            return Some(&home.slots[bit]);
+    fn slot(&self, bucket: usize, bit: usize) -> &AtomicU32 {
+        match bit.checked_sub(SLOTS) {
+            None => &self.buckets[bucket].slots[bit],
+            Some(bit) => &self.overflows[bucket].0[bit],
         }
-        // Acquire: pairs with the release in `overflow_line`; set before any of its bits.
-        let line = home.overflow.load(Acquire).checked_sub(1)?;
-        Some(&self.buckets[line as usize].slots[bit - SLOTS])
     }
 
     /// Index and generation of the live entry with this key.
     #[inline(always)]
     pub(super) fn find(&self, hash: u64, key: &FlowKey) -> Option<(u32, u16)> {
-        self.search(self.home(hash), hash, key).1
+        self.search(self.bucket_of(hash), tag_of(hash), key).1
     }
 
-    /// A header of the home bucket, and the entry with this key that was reachable under it.
+    /// A header of the bucket, and the entry with this key that was reachable under it.
     #[inline(always)]
-    fn search(&self, home: &Bucket, hash: u64, key: &FlowKey) -> (u64, Option<(u32, u16)>) {
+    fn search(&self, bucket: usize, tag: u32, key: &FlowKey) -> (u64, Option<(u32, u16)>) {
         loop {
             // Acquire: pairs with the swap in `publish`, so the entry behind a bit is filled.
-            let header = home.header.load(Acquire);
-            let found = self.find_under(home, header, hash, key);
+            let header = self.buckets[bucket].header.load(Acquire);
+            let found = self.find_under(bucket, header, tag, key);
             if found.is_none() {
                 return (header, None);
             }
             // A slot that was freed and claimed since the header was read may show an entry that is
             // not published yet, and perhaps never will be.
             fence(Acquire);
-            if home.header.load(Relaxed) == header {
+            if self.buckets[bucket].header.load(Relaxed) == header {
                 return (header, found);
             }
         }
     }
 
     #[inline(always)]
-    fn find_under(&self, home: &Bucket, header: u64, hash: u64, key: &FlowKey) -> Option<(u32, u16)> {
-        let tag = tag_of(hash);
+    fn find_under(&self, bucket: usize, header: u64, tag: u32, key: &FlowKey) -> Option<(u32, u16)> {
         let mut bits = occupancy(header);
         while bits != 0 {
             // Relaxed: the word was written before its bit. If the slot was freed and claimed anew
             // since, the index is another entry's, and the key or the generation says so.
-            let word = self.slot(home, bits.trailing_zeros() as usize)?.load(Relaxed);
+            let word = self.slot(bucket, bits.trailing_zeros() as usize).load(Relaxed);
             if let Some(index) = index_if_tagged(word, tag)
                 && let Some(generation) = self.get(index).and_then(|entry| entry.holds(key))
             {
@@ -185,6 +182,7 @@ impl Shard {
         let result = self.publish(hash, key, slot_word(tag_of(hash), index));
         if result == Insert::Done {
             self.note_expiry(connection.expires_ns);
+            self.arrivals.push(Arrival::new(index, generation));
         } else {
             self.entry(index).discard(generation);
             self.release(index);
@@ -194,23 +192,23 @@ impl Shard {
 
     /// Makes a filled entry reachable, unless its flow already is.
     fn publish(&self, hash: u64, key: &FlowKey, word: u32) -> Insert {
-        let home = self.home(hash);
+        let (bucket, tag) = (self.bucket_of(hash), tag_of(hash));
         let mut claim: Option<Claim> = None;
         let result = loop {
             // The swap below expects the very header under which the flow was not found: it fails
             // if any flow was inserted or removed since.
-            let (header, found) = self.search(home, hash, key);
+            let (header, found) = self.search(bucket, tag, key);
             if found.is_some() {
                 break Insert::Exists;
             }
             if claim.is_none() {
-                claim = self.claim(home, header, word);
+                claim = self.claim(bucket, header, word);
             }
             let Some(Claim { bit, .. }) = claim else { break Insert::Full };
             let new = next_header(header, occupancy(header) | bit);
             // Release: publishes entry and slot. Acquire: so that the next insert, through this
             // header, has seen all inserts before.
-            if home.header.compare_exchange(header, new, AcqRel, Relaxed).is_ok() {
+            if self.buckets[bucket].header.compare_exchange(header, new, AcqRel, Relaxed).is_ok() {
                 return Insert::Done;
             }
         };
@@ -221,37 +219,20 @@ impl Shard {
         result
     }
 
-    /// Claims a free slot in the home line, else in the overflow line.
-    fn claim<'a>(&'a self, home: &'a Bucket, header: u64, word: u32) -> Option<Claim<'a>> {
-        let claim_in = |line: &'a Bucket, first_bit: usize| {
-            let free = |(i, _): &(usize, &AtomicU32)| occupancy(header) & 1 << (first_bit + i) == 0;
-            line.slots.iter().enumerate().filter(free).find_map(|(i, slot)| {
-                // AcqRel: takes the slot over from the core that freed it. Relaxed on failure: then
-                // it is another's.
-                let claimed = slot.compare_exchange(0, word, AcqRel, Relaxed).is_ok();
-                claimed.then_some(Claim { slot, bit: 1 << (first_bit + i) })
-            })
-        };
-        claim_in(home, 0).or_else(|| claim_in(self.overflow_line(home)?, SLOTS))
-    }
-
-    /// The overflow line of a home bucket, attached on first use and never detached. If two cores
-    /// attach one at once, the loser's line is lost for good: at most one a home bucket and core.
-    fn overflow_line(&self, home: &Bucket) -> Option<&Bucket> {
-        let attached = home.overflow.load(Acquire);
-        if attached != 0 {
-            return Some(&self.buckets[attached as usize - 1]);
+    /// Claims a free slot, in the second line only if the first has none.
+    fn claim(&self, bucket: usize, header: u64, word: u32) -> Option<Claim<'_>> {
+        let mut free = !occupancy(header) & ((1 << (2 * SLOTS)) - 1);
+        while free != 0 {
+            let bit = free.trailing_zeros();
+            let slot = self.slot(bucket, bit as usize);
+            // AcqRel: takes the slot over from the core that freed it. Relaxed on failure: then it is
+            // another's.
+            if slot.compare_exchange(0, word, AcqRel, Relaxed).is_ok() {
+                return Some(Claim { slot, bit: 1 << bit });
+            }
+            free &= free - 1;
         }
-        let lines = self.buckets.len() as u32;
-        // Relaxed: only the number counts; lines are empty from the start.
-        let next = |n: u32| (n < lines).then_some(n + 1);
-        let line = self.free.fresh_overflow.fetch_update(Relaxed, Relaxed, next).ok()?;
-        // AcqRel: the line is visible to whoever sees the link.
-        let line = match home.overflow.compare_exchange(0, line + 1, AcqRel, Acquire) {
-            Ok(_) => line,
-            Err(other) => other - 1,
-        };
-        Some(&self.buckets[line as usize])
+        None
     }
 
     /// Removes the entry if it still is what `old` says.
@@ -259,18 +240,16 @@ impl Shard {
         if !self.entry(index).kill(generation, old) {
             return false;
         }
-        self.unlink(self.home(hash), index);
+        self.unlink(self.bucket_of(hash), index);
         self.release(index);
         true
     }
 
     /// Takes a dead entry out of its bucket. Only the core that killed it does this.
-    fn unlink(&self, home: &Bucket, index: u32) {
-        let mut header = home.header.load(Acquire);
-        let ours = |bit: &usize| {
-            let word = self.slot(home, *bit).map_or(0, |slot| slot.load(Relaxed));
-            occupancy(header) & 1 << bit != 0 && index_if_tagged(word, word >> 20) == Some(index)
-        };
+    fn unlink(&self, bucket: usize, index: u32) {
+        let mut header = self.buckets[bucket].header.load(Acquire);
+        let ours =
+            |bit: &usize| occupancy(header) & 1 << bit != 0 && index_in(self.slot(bucket, *bit).load(Relaxed)) == index;
         let Some(bit) = (0..2 * SLOTS).find(ours) else {
             unreachable_entry(index);
             return;
@@ -278,15 +257,13 @@ impl Shard {
         loop {
             let new = next_header(header, occupancy(header) & !(1 << bit));
             // Release: the removal is visible with the new version. Acquire: for the next round.
-            match home.header.compare_exchange(header, new, AcqRel, Acquire) {
+            match self.buckets[bucket].header.compare_exchange(header, new, AcqRel, Acquire) {
                 Ok(_) => break,
                 Err(current) => header = current,
             }
         }
-        if let Some(slot) = self.slot(home, bit) {
-            // Release: pairs with the acquire of the next claim.
-            slot.store(0, Release);
-        }
+        // Release: pairs with the acquire of the next claim.
+        self.slot(bucket, bit).store(0, Release);
     }
 
     /// A free entry.
@@ -339,18 +316,17 @@ impl Shard {
         // Reset first, then collect: an insert in between lowers the new bound.
         self.free.earliest_expiry_ns.swap(u64::MAX, AcqRel);
         let mut removed = 0;
-        for home in &self.buckets[..self.homes as usize] {
-            let mut bits = occupancy(home.header.load(Acquire));
+        for bucket in 0..self.buckets.len() {
+            let mut bits = occupancy(self.buckets[bucket].header.load(Acquire));
             while bits != 0 {
                 let bit = bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                let word = self.slot(home, bit).map_or(0, |slot| slot.load(Relaxed));
-                let Some(index) = index_if_tagged(word, word >> 20) else { continue };
+                let index = index_in(self.slot(bucket, bit).load(Relaxed));
                 let Some((generation, connection)) = self.get(index).and_then(Entry::snapshot) else { continue };
                 if now_ns < connection.expires_ns {
                     self.note_expiry(connection.expires_ns);
                 } else if self.entry(index).kill(generation, &connection) {
-                    self.unlink(home, index);
+                    self.unlink(bucket, index);
                     self.release(index);
                     removed += 1;
                 }
@@ -359,13 +335,30 @@ impl Shard {
         removed
     }
 
+    /// Removes the first unassured connection in order of arrival, among few: constant work.
+    pub(super) fn evict(&self, hash: &FlowHash) -> bool {
+        for _ in 0..MAX_EVICTION_CANDIDATES {
+            let Some(arrival) = self.arrivals.pop() else { return false };
+            let Some(entry) = self.get(arrival.index()) else { continue };
+            let Some((generation, connection)) = entry.snapshot() else { continue };
+            let key = entry.key();
+            if arrival == Arrival::new(arrival.index(), generation)
+                && !connection.status.assured()
+                && entry.kill(generation, &connection)
+            {
+                // The key is the killed connection's: it was read between two looks at its generation.
+                self.unlink(self.bucket_of(hash.hash(&key)), arrival.index());
+                self.release(arrival.index());
+                return true;
+            }
+        }
+        false
+    }
+
     /// Number of occupied slots, for tests.
     #[cfg(test)]
     pub(super) fn occupied(&self) -> usize {
-        self.buckets[..self.homes as usize]
-            .iter()
-            .map(|b| occupancy(b.header.load(Acquire)).count_ones() as usize)
-            .sum()
+        self.buckets.iter().map(|b| occupancy(b.header.load(Acquire)).count_ones() as usize).sum()
     }
 }
 

@@ -1,8 +1,13 @@
 use super::*;
 use crate::conntrack::{Detail, Status};
 use crate::packet::Direction;
+use crate::table::HashKey;
 use proptest::prelude::*;
 use std::collections::HashMap;
+
+fn hash() -> FlowHash {
+    FlowHash::new(HashKey::from_seed(1))
+}
 
 fn key(n: u64) -> FlowKey {
     FlowKey { words: [1, 0, n, 0, 6 << 32] }
@@ -35,7 +40,7 @@ fn remove(worker: &mut Worker, place: Place, n: u64) -> bool {
 }
 
 fn table(entries: u32) -> LockFree {
-    LockFree::new(Geometry { shards: 1, entries_per_shard: entries })
+    LockFree::new(Geometry { shards: 1, entries_per_shard: entries }, OnFull::DropNew, hash())
 }
 
 #[test]
@@ -70,7 +75,7 @@ fn a_full_shard_makes_room_by_what_has_expired_and_only_then() {
 
 #[test]
 fn an_entry_takes_at_most_128_bytes_all_in() {
-    let table = LockFree::new(Geometry::with_capacity(1 << 20, 64));
+    let table = LockFree::new(Geometry::with_capacity(1 << 20, 64), OnFull::EvictUnassured, hash());
     assert!(table.bytes() <= 128 << 20, "{} bytes", table.bytes());
 }
 
