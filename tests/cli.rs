@@ -154,6 +154,52 @@ fn assert_valid(result: &Value) {
     assert!(errors.is_empty(), "{errors:?}");
 }
 
+/// Packets are 1 ms apart: after the handshake the rules forbid what they have allowed.
+#[test]
+fn rule_changes_cut_stateless_flows_and_leave_tracked_ones() {
+    let folder = fixture();
+    write(folder.path(), "sg2.json", security_groups(&[("tcp", 443, 443, "0.0.0.0/0")], &[]));
+    write(folder.path(), "acl2.json", network_acl(&[(false, 100, true, "6", 443, 443)]));
+    let change = "[[change]]\nat = \"3ms\"\nsecurity_groups = \"sg2.json\"\nnetwork_acls = \"acl2.json\"\n";
+    write(folder.path(), "scenario.toml", scenario(change));
+    let (code, stdout, _) = run(folder.path(), &["verify", "scenario.toml"]);
+    assert_eq!(code, 0, "{stdout}");
+    let (code, stdout, _) = run(folder.path(), &["compare", "scenario.toml", QUICK[0], QUICK[1]]);
+    assert_eq!(code, 0, "{stdout}");
+    let groups = "At 0.003 s the security groups change: of the flows that go on, 0 are cut, 1 live on, 1 of them only because they are tracked.";
+    let acl = "At 0.003 s the network ACL changes: of the flows that go on, 1 are cut, 0 live on.";
+    assert!(stdout.contains(groups) && stdout.contains(acl), "{stdout}");
+    let (_, json, _) = run(folder.path(), &["compare", "scenario.toml", "--json", "-", QUICK[0], QUICK[1]]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_valid(&json);
+    assert_eq!(json["changes"][1]["cut"], 1);
+    for (change, says) in [
+        ("[[change]]\nat = \"soon\"\nnetwork_acls = \"acl2.json\"\n", "`soon` is no instant"),
+        ("[[change]]\nat = \"1s\"\n", "[[change]] number 1 changes nothing"),
+    ] {
+        write(folder.path(), "wrong.toml", scenario(change));
+        fails(folder.path(), &["verify", "wrong.toml"], 1, &["wrong.toml", says]);
+    }
+}
+
+#[test]
+fn an_allowance_that_is_used_up_is_reported() {
+    let folder = fixture();
+    let frames: Vec<Vec<u8>> = (0..10).map(|n| tcp((CLIENT, 50_000 + n), (SERVER, 80), "S", 1, 0, b"")).collect();
+    write(folder.path(), "trace.pcap", pcap(&frames, PLAIN));
+    write(folder.path(), "scenario.toml", scenario("profile = \"aws\"\n[conntrack]\nallowance = 4\n"));
+    let (code, stdout, _) = run(folder.path(), &["compare", "scenario.toml", "--json", "-", QUICK[0], QUICK[1]]);
+    assert_eq!(code, 0, "{stdout}");
+    let json: Value = serde_json::from_str(&stdout).unwrap();
+    assert_valid(&json);
+    let runs = json["runs"].as_array().unwrap();
+    let lockfree: Vec<_> = runs.iter().filter(|run| run["engine"] == "stateful-lockfree-linear").collect();
+    assert_eq!(lockfree.len(), 1, "on one core only: there the crossing is exact");
+    let expected = serde_json::json!({ "limit": 4, "exceeded_packets": 6, "available_at_least": 0 });
+    assert_eq!(lockfree[0]["table"]["allowance"], expected);
+    assert_eq!(lockfree[0]["outcomes"]["drop: new, conntrack allowance exceeded"], 6);
+}
+
 #[test]
 fn one_world_alone_runs_its_engines_only() {
     let folder = fixture();

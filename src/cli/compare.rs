@@ -6,7 +6,7 @@ use crate::engine::registry::{Kind, select};
 use crate::measure::{self, Clock, Host, Plan};
 use crate::report::{self, Report};
 use crate::trace::Capture;
-use crate::verify::Judge;
+use crate::verify::{Judge, changes};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -159,6 +159,8 @@ fn execute(
         about,
         clock_floor: clock.floor(),
         differences: judge.differences(),
+        allowance_exceeded: judge.allowance_exceeded(),
+        changes: changes(&input.workload, &judge),
         baseline,
         results: &results,
         workload: &input.workload,

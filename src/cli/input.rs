@@ -7,7 +7,7 @@ use crate::packet::{FlowKey, Inside};
 use crate::policy::{self, LoadOptions, RuleSet, Unresolved};
 use crate::replay::{Workload, World};
 use crate::report::About;
-use crate::scenario::{Expect, Scenario, TableSettings};
+use crate::scenario::{Expect, RuleChange, Scenario, TableSettings};
 use crate::table::Geometry;
 use crate::table::lockfree::MAX_ENTRIES_PER_SHARD;
 use crate::trace::{Capture, Summary, Trace};
@@ -67,6 +67,7 @@ struct Sources {
     acl: Option<String>,
     config: Config,
     table: TableSettings,
+    changes: Vec<RuleChange>,
     expect: Option<Expect>,
 }
 
@@ -88,6 +89,14 @@ impl Input {
         };
         let groups = rules(&sources.security_groups, policy::load_security_groups)?;
         let acl = rules(&sources.network_acls, policy::load_network_acl)?;
+        let mut changes = Vec::new();
+        for change in &sources.changes {
+            let both = [
+                rules(&change.security_groups, policy::load_security_groups)?,
+                rules(&change.network_acls, policy::load_network_acl)?,
+            ];
+            changes.extend(both.into_iter().flatten().map(|rules| (change.at, rules)));
+        }
 
         let start = clock.raw();
         let capture = Capture::open(&sources.trace)?;
@@ -109,7 +118,14 @@ impl Input {
         }
         let flows = trace.packets.iter().map(|p| p.flow_key()).collect::<HashSet<FlowKey>>().len();
         let geometry = geometry(args, &sources.table, flows)?;
-        let workload = Workload::new(
+        let start_ns = trace.packets.first().map_or(0, |packet| packet.time_ns);
+        let end_ns = trace.packets.last().map_or(0, |packet| packet.time_ns);
+        let mut changes: Vec<_> = changes.into_iter().map(|(at, rules)| (at.resolve(start_ns), rules)).collect();
+        changes.sort_by_key(|(at, _)| *at);
+        if changes.iter().any(|(at, _)| !(start_ns..=end_ns).contains(at)) {
+            warnings.push("a [[change]] lies before the first or after the last packet".into());
+        }
+        let mut workload = Workload::new(
             trace,
             groups,
             acl,
@@ -119,6 +135,7 @@ impl Input {
             args.seed.unwrap_or_else(random_seed),
             usize::from(args.burst),
         );
+        changes.into_iter().for_each(|(at, rules)| workload.change(at, rules));
         Ok(Input {
             title: sources.title,
             scenario: sources.scenario,
@@ -160,6 +177,10 @@ fn sources(args: &InputArgs) -> anyhow::Result<Sources> {
     };
     replace(&mut sources.security_groups, &args.security_groups);
     replace(&mut sources.network_acls, &args.network_acls);
+    if changed {
+        // The scenario's changes were meant for its own rules.
+        sources.changes.clear();
+    }
     if !args.group.is_empty() {
         sources.groups.clone_from(&args.group);
         changed = true;
@@ -203,6 +224,15 @@ fn from_scenario(input: &Path) -> anyhow::Result<Sources> {
         groups: scenario.groups,
         acl: scenario.acl,
         table: scenario.table,
+        changes: scenario
+            .changes
+            .into_iter()
+            .map(|change| RuleChange {
+                security_groups: change.security_groups.map(|file| folder.join(file)),
+                network_acls: change.network_acls.map(|file| folder.join(file)),
+                ..change
+            })
+            .collect(),
         expect: scenario.expect,
         scenario: Some(path.clone()),
     })
@@ -231,6 +261,7 @@ fn from_capture(args: &InputArgs, input: &Path) -> anyhow::Result<Sources> {
         acl: None,
         config: Config::new(Profile::Linux),
         table: TableSettings::default(),
+        changes: Vec::new(),
         expect: None,
     })
 }

@@ -64,7 +64,7 @@ pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let width = ENGINES.iter().map(|engine| engine.name.len()).max().unwrap_or(0);
     for engine in ENGINES.iter().filter(|engine| workload.can_run(engine.kind)) {
         for cores in CORES {
-            if engine.kind.is_single_core() && cores > 1 {
+            if judge.is_single_core(engine.kind) && cores > 1 {
                 continue;
             }
             let pool = Pool::new(cores).context("starting workers")?;

@@ -118,7 +118,7 @@ pub fn run(
     mut progress: impl FnMut(f64),
 ) -> Result<Results, ThreadPoolBuildError> {
     let pools = plan.cores.iter().map(|n| Pool::new(*n)).collect::<Result<Vec<_>, _>>()?;
-    let chosen = |pool: &Pool, kind: Kind| !kind.is_single_core() || pool.cores() == 1;
+    let chosen = |pool: &Pool, kind: Kind| !judge.is_single_core(kind) || pool.cores() == 1;
     let mut prepared: Vec<(Kind, &Pool, Steered)> = Vec::new();
     for pool in &pools {
         for kind in plan.kinds.iter().copied().filter(|kind| chosen(pool, *kind)) {

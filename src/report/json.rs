@@ -51,6 +51,7 @@ pub fn render(report: &Report) -> String {
             "stateless_only_accepts": stateless_only,
             "comparable": report.worlds_agree(),
         })),
+        "changes": report.changes,
         "runs": report.results.runs.iter().map(|run| run_value(report, run)).collect::<Vec<_>>(),
         "single_packet_latency": report.results.alone.iter().map(|(kind, cores, measured)| json!({
             "engine": kind.name(),
@@ -111,8 +112,21 @@ fn run_value(report: &Report, run: &Run) -> Value {
             "evicted": c.evicted,
             "full_drops": c.refused,
             "bytes": run.table_bytes,
+            "allowance": allowance(report, c.peak_entries),
         })),
         "error": run.error,
+    })
+}
+
+/// What AWS's counters of the same names would say at the end of the trace, and at its fullest.
+fn allowance(report: &Report, peak_entries: u64) -> Option<Value> {
+    let limit = report.workload.config.allowance;
+    (limit > 0).then(|| {
+        json!({
+            "limit": limit,
+            "exceeded_packets": report.allowance_exceeded,
+            "available_at_least": limit.saturating_sub(peak_entries),
+        })
     })
 }
 

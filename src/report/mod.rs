@@ -9,6 +9,7 @@ use crate::engine::registry::Kind;
 use crate::measure::statistics::{Estimate, paired_difference, paired_ratio};
 use crate::measure::{ClockFloor, Host, Results, Run};
 use crate::replay::Workload;
+use crate::verify::Change;
 use std::time::SystemTime;
 
 /// What was replayed.
@@ -56,6 +57,10 @@ pub struct Report<'a> {
     pub clock_floor: ClockFloor,
     /// Packets that only the stateful, and only the stateless world accepts.
     pub differences: Option<(usize, usize)>,
+    /// Packets dropped because the instance's allowance was used up.
+    pub allowance_exceeded: usize,
+    /// What rule changes in mid-replay did.
+    pub changes: Vec<Change>,
     /// The engine that the others are compared with, if the user named one.
     pub baseline: Option<Kind>,
     /// The figures.

@@ -2,6 +2,8 @@
 
 use super::{About, Comparison, Report};
 use crate::measure::{Measured, Run};
+use crate::table::TableCounters;
+use crate::verify::Change;
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 
@@ -42,6 +44,9 @@ pub fn results(report: &Report) -> String {
         let _ = writeln!(text, "{}", row(run, width));
     }
     let _ = writeln!(text, "\n{}", sentence(report));
+    for change in &report.changes {
+        let _ = writeln!(text, "{}", changed(change));
+    }
     text.push_str(&notes(report));
     text
 }
@@ -104,6 +109,29 @@ fn sentence(report: &Report) -> String {
     format!("{}\n{differ}", answers.join("\n"))
 }
 
+/// What a full table did.
+fn fullness(table: &TableCounters) -> String {
+    match (table.evicted, table.refused) {
+        (0, 0) => String::new(),
+        (evicted, refused) => format!(" (full: {} evicted, {} refused)", thousands(evicted), thousands(refused)),
+    }
+}
+
+fn changed(change: &Change) -> String {
+    let kept = match change.kept_by_tracking {
+        0 => String::new(),
+        n => format!(", {} of them only because they are tracked", thousands(n as u64)),
+    };
+    let verb = if change.world.ends_with('s') { "change" } else { "changes" };
+    format!(
+        "At {:.3} s the {} {verb}: of the flows that go on, {} are cut, {} live on{kept}.",
+        change.after_s,
+        change.world,
+        thousands(change.cut as u64),
+        thousands(change.lived_on as u64)
+    )
+}
+
 fn cost(c: &Comparison) -> String {
     let cores = if c.run.cores == 1 { "1 core".to_owned() } else { format!("{} cores", c.run.cores) };
     let [low, high] = c.extra_ns.ci95;
@@ -154,15 +182,26 @@ fn notes(report: &Report) -> String {
         if let (Some(share), Some(table)) = (run.tracked_share, &run.measured.counters) {
             let _ = writeln!(
                 text,
-                "{}: {:.1} % of the packets reach the table; {} inserts, peak {} of {} entries, {} MiB.",
+                "{}: {:.1} % of the packets reach the table; {} inserts, peak {} of {} entries{}, {} MiB.",
                 run.kind.name(),
                 share * 100.0,
                 thousands(table.inserts),
                 thousands(table.peak_entries),
                 thousands(report.workload.geometry.capacity()),
+                fullness(table),
                 run.table_bytes >> 20,
             );
         }
+    }
+    let limit = report.workload.config.allowance;
+    if limit > 0 {
+        let _ = writeln!(
+            text,
+            "The instance's allowance of {} connections: {} packets of new connections dropped (conntrack_allowance_exceeded){}.",
+            thousands(limit),
+            thousands(report.allowance_exceeded as u64),
+            if report.allowance_exceeded > 0 { "; exact on one core, so stateful engines run on one" } else { "" }
+        );
     }
     let unpinned = measured.iter().any(|run| run.pinned < run.cores);
     let _ = writeln!(

@@ -33,6 +33,22 @@ impl Judge {
         }
     }
 
+    /// True if an engine of this kind can only be judged on one core: the plain reference, and every
+    /// stateful engine where the instance's allowance is reached, because shards that other cores own
+    /// are counted a little late.
+    pub fn is_single_core(&self, kind: Kind) -> bool {
+        kind.is_single_core() || (kind.is_stateful() && self.allowance_exceeded() > 0)
+    }
+
+    /// Packets that the reference dropped because the instance's allowance was used up
+    /// (`conntrack_allowance_exceeded`).
+    pub fn allowance_exceeded(&self) -> usize {
+        let exceeded = |decisions: &Vec<Decision>| {
+            decisions.iter().filter(|decision| decision.reason() == Reason::AllowanceExceeded).count()
+        };
+        self.stateful.as_ref().map_or(0, exceeded)
+    }
+
     /// Packets on which the two worlds differ: dropped by the stateless one only, and by the
     /// stateful one only. `None` if one world has no rules.
     pub fn differences(&self) -> Option<(usize, usize)> {

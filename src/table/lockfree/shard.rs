@@ -102,7 +102,7 @@ impl Shard {
     /// from the lower half.
     #[inline(always)]
     fn bucket_of(&self, hash: u64) -> usize {
-        ((hash >> 32) * self.buckets.len() as u64 >> 32) as usize
+        (((hash >> 32) * self.buckets.len() as u64) >> 32) as usize
     }
 
     #[inline(always)]

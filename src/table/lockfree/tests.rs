@@ -15,7 +15,8 @@ fn key(n: u64) -> FlowKey {
 
 /// Spreads flows over buckets badly on purpose: 64 places in all.
 fn place(n: u64) -> Place {
-    Place { shard: 0, hash: n % 64 << 58 | n % 64 * 3 }
+    let n = n % 64;
+    Place { shard: 0, hash: (n << 58) | (n * 3) }
 }
 
 fn connection(expires_ns: u64) -> Connection {

@@ -1,5 +1,9 @@
 //! Scenarios: a trace, its policies and what is expected of them, in one `scenario.toml`.
 
+mod instant;
+
+pub use instant::Instant;
+
 use crate::conntrack::{Config, MAX_TIMEOUT_S, Profile};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -35,8 +39,23 @@ pub struct Scenario {
     /// Size of the flow tables.
     #[serde(default)]
     pub table: TableSettings,
+    /// Rules that change in mid-replay, in any order.
+    #[serde(default, rename = "change")]
+    pub changes: Vec<RuleChange>,
     /// Counts that every run must reach.
     pub expect: Option<Expect>,
+}
+
+/// `[[change]]` of a scenario: from an instant on, other rules. A world that is not named keeps its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleChange {
+    /// When, in packet time.
+    pub at: Instant,
+    /// What `aws ec2 describe-security-groups` printed then.
+    pub security_groups: Option<PathBuf>,
+    /// What `aws ec2 describe-network-acls` printed then.
+    pub network_acls: Option<PathBuf>,
 }
 
 fn linux() -> Profile {
@@ -132,6 +151,18 @@ impl Scenario {
         }
         if scenario.security_groups.is_none() && scenario.network_acls.is_none() {
             let what = "no rules: give `security_groups`, `network_acls` or both".to_owned();
+            return Err(ScenarioError::Value { path, what });
+        }
+        for (n, change) in (1..).zip(&scenario.changes) {
+            let what = if change.security_groups.is_none() && change.network_acls.is_none() {
+                format!("[[change]] number {n} changes nothing: give `security_groups`, `network_acls` or both")
+            } else if change.security_groups.is_some() && scenario.security_groups.is_none() {
+                format!("[[change]] number {n}: the scenario has no `security_groups` that could change")
+            } else if change.network_acls.is_some() && scenario.network_acls.is_none() {
+                format!("[[change]] number {n}: the scenario has no `network_acls` that could change")
+            } else {
+                continue;
+            };
             return Err(ScenarioError::Value { path, what });
         }
         Ok((scenario, path))
