@@ -113,10 +113,29 @@ impl<'a> Entry<'a> {
         FlowKey { words: std::array::from_fn(|i| self.head.key[i].load(Relaxed)) }
     }
 
-    /// The words of the detail, in order.
+    /// Reads the detail. Written out for the two parts, so that the compiler unrolls both loops: one
+    /// chained iterator took ten instructions a word.
     #[inline(always)]
-    fn detail(self) -> impl Iterator<Item = &'a AtomicU32> {
-        self.head.detail.iter().chain(&self.tail.0)
+    fn load_detail(self, detail: &mut Detail) {
+        let (head, tail) = detail.0.split_at_mut(HEAD_WORDS);
+        for (value, word) in head.iter_mut().zip(&self.head.detail) {
+            *value = word.load(Relaxed);
+        }
+        for (value, word) in tail.iter_mut().zip(&self.tail.0) {
+            *value = word.load(Relaxed);
+        }
+    }
+
+    /// Writes the detail.
+    #[inline(always)]
+    fn store_detail(self, detail: &Detail) {
+        let (head, tail) = detail.0.split_at(HEAD_WORDS);
+        for (word, value) in self.head.detail.iter().zip(head) {
+            word.store(*value, Relaxed);
+        }
+        for (word, value) in self.tail.0.iter().zip(tail) {
+            word.store(*value, Relaxed);
+        }
     }
 
     /// Fills a free entry. Only its allocator calls this; nobody can reach the entry yet, but an
@@ -143,9 +162,7 @@ impl<'a> Entry<'a> {
     fn store_rest(self, connection: &Connection, detail: Option<&Detail>) {
         self.head.deadline_low.store((connection.expires_ns & LOW_MASK) as u32, Relaxed);
         if let Some(detail) = detail {
-            for (word, value) in self.detail().zip(detail.0) {
-                word.store(value, Relaxed);
-            }
+            self.store_detail(detail);
         }
     }
 
@@ -178,9 +195,7 @@ impl<'a> Entry<'a> {
         let word = Word(self.head.state.load(Acquire));
         let low = self.head.deadline_low.load(Relaxed);
         if let Some(detail) = detail {
-            for (value, word) in detail.0.iter_mut().zip(self.detail()) {
-                *value = word.load(Relaxed);
-            }
+            self.load_detail(detail);
         }
         // As in `holds`: what was read belongs together only if the word is still the same.
         fence(Acquire);

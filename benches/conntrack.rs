@@ -1,0 +1,158 @@
+//! The state machine: what it costs a packet over a bare hit in the same table.
+//!
+//! `cargo bench --bench conntrack`. One core, one lock-free table, established TCP connections that
+//! exchange data and acknowledgements; bursts of 32, prefetched. The bare hit finds the entry and moves
+//! its deadline. Variants alternate within each block; only differences within a block count.
+
+use ctbench::conntrack::{Config, Detail, OnFull, Profile, TcpWindow, Tracker, Transition};
+use ctbench::engine::State;
+use ctbench::measure::Clock;
+use ctbench::measure::statistics::{Estimate, Random, median, paired_difference};
+use ctbench::packet::{Direction, Packet, TcpFields, protocol};
+use ctbench::table::lockfree::LockFree;
+use ctbench::table::{Fate, FlowHash, FlowTable, Geometry, HashKey, Insert, Place};
+use std::hint::black_box;
+
+/// Few enough for the cache: the difference is the state machine's alone, not the memory's.
+const FLOWS: u32 = 2_000;
+const EXCHANGES: u32 = 50;
+const BLOCKS: usize = 60;
+const SHARDS: u32 = 16;
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+const PSH: u8 = 0x08;
+
+fn packet(flow: u32, direction: Direction, flags: u8, seq: u32, ack: u32, payload_len: u16, time_ns: u64) -> Packet {
+    let local = "10.0.1.10".parse().expect("an address");
+    let remote = std::net::IpAddr::from([198, 51, (flow >> 8) as u8, flow as u8]);
+    let fields = TcpFields { flags, seq, ack, sack_or_options: ack, window: 60_000, payload_len };
+    let fields = if flags & SYN != 0 { TcpFields { sack_or_options: 0, ..fields } } else { fields };
+    Packet::new(local, remote, direction, protocol::TCP, time_ns).with_ports(443, 50_000).with_tcp(fields)
+}
+
+/// The handshakes, and what the connections then exchange, in random order of flows.
+fn conversations() -> (Vec<Packet>, Vec<Packet>) {
+    use Direction::{In, Out};
+    let mut time_ns = 1_000_000_000;
+    let mut handshakes = Vec::new();
+    for flow in 0..FLOWS {
+        time_ns += 1_000;
+        handshakes.push(packet(flow, In, SYN, 99, 0, 0, time_ns));
+        handshakes.push(packet(flow, Out, SYN | ACK, 499, 100, 0, time_ns));
+        handshakes.push(packet(flow, In, ACK, 100, 500, 0, time_ns));
+    }
+    let mut turns: Vec<u32> = (0..EXCHANGES).flat_map(|_| 0..FLOWS).collect();
+    Random::new(7).shuffle(&mut turns);
+    let mut sent = vec![0u32; FLOWS as usize];
+    let mut packets = Vec::new();
+    for flow in turns {
+        // A request of 300 bytes, its answer of 1,200, and the acknowledgement.
+        let n = sent[flow as usize];
+        sent[flow as usize] += 1;
+        let (seq, ack) = (100 + 300 * n, 500 + 1200 * n);
+        time_ns += 1_000;
+        packets.push(packet(flow, In, ACK | PSH, seq, ack, 300, time_ns));
+        packets.push(packet(flow, Out, ACK | PSH, ack, seq + 300, 1200, time_ns + 300));
+        packets.push(packet(flow, In, ACK, seq + 300, ack + 1200, 0, time_ns + 600));
+    }
+    (handshakes, packets)
+}
+
+/// Every packet through the table, in bursts; `hit` is done to each entry.
+#[inline(always)]
+fn replay<T: FlowTable>(
+    table: &mut T,
+    packets: &[Packet],
+    hash: &FlowHash,
+    shard_hash: &FlowHash,
+    detail: bool,
+    hit: impl Fn(&mut ctbench::conntrack::Connection, &mut Detail, &Packet) -> State,
+) -> u64 {
+    let mut places = [Place::default(); 32];
+    let mut established = 0;
+    for burst in packets.chunks(32) {
+        for (place, packet) in places.iter_mut().zip(burst) {
+            let key = packet.flow_key();
+            *place = Place { shard: shard_hash.shard(&key, SHARDS), hash: hash.hash(&key) };
+            table.prefetch(*place);
+        }
+        for place in &places[..burst.len()] {
+            table.prefetch_entry(*place);
+        }
+        for (place, packet) in places.iter().zip(burst) {
+            let key = packet.flow_key();
+            let state =
+                table.update(*place, &key, detail, |connection, words| (Fate::Keep, hit(connection, words, packet)));
+            established += u64::from(state == Some(State::Established));
+        }
+    }
+    established
+}
+
+fn main() {
+    let clock = Clock::new();
+    let (handshakes, packets) = conversations();
+    let (hash, shard_hash) = (FlowHash::new(HashKey::from_seed(1)), FlowHash::new(HashKey::from_seed(2)));
+    let geometry = Geometry::with_capacity(u64::from(2 * FLOWS), SHARDS);
+    let windows = [TcpWindow::Off, TcpWindow::Liberal, TcpWindow::Strict];
+    let trackers = windows.map(|tcp_window| Tracker::new(&Config { tcp_window, ..Config::new(Profile::Linux) }));
+    let mut table = LockFree::new(geometry, OnFull::DropNew, hash);
+
+    // Sample 0 is the bare hit, sample n + 1 the n-th tracker.
+    let mut ns: [Vec<f64>; 4] = Default::default();
+    let mut random = Random::new(3);
+    for _ in 0..BLOCKS {
+        let mut order = [0, 1, 2, 3];
+        random.shuffle(&mut order);
+        for variant in order {
+            let tracker = &trackers[variant.max(1) - 1];
+            let detail = tracker.uses_detail(protocol::TCP);
+            table.clear();
+            let mut worker = table.worker();
+            for packet in &handshakes {
+                let key = packet.flow_key();
+                let place = Place { shard: shard_hash.shard(&key, SHARDS), hash: hash.hash(&key) };
+                let known = worker.update(place, &key, detail, |connection, words| {
+                    (Fate::Keep, tracker.advance(connection, words, packet))
+                });
+                if known.is_none() {
+                    let mut words = Detail::default();
+                    let connection = tracker.open(packet, &mut words).expect("a SYN opens");
+                    let words = detail.then_some(&words);
+                    assert_eq!(worker.insert(place, &key, &connection, words, packet.time_ns), Insert::Done);
+                }
+            }
+            let start = clock.raw();
+            let established = if variant == 0 {
+                replay(&mut worker, &packets, &hash, &shard_hash, false, |connection, _, packet| {
+                    connection.expires_ns = packet.time_ns + 300_000_000_000;
+                    State::Established
+                })
+            } else {
+                replay(&mut worker, &packets, &hash, &shard_hash, detail, |connection, words, packet| {
+                    match tracker.advance(connection, words, packet) {
+                        Transition::Store(state) => state,
+                        _ => State::Invalid,
+                    }
+                })
+            };
+            let elapsed = clock.ns(start, clock.raw());
+            assert_eq!(black_box(established), packets.len() as u64, "every packet belongs to its connection");
+            ns[variant].push(elapsed as f64 / packets.len() as f64);
+        }
+    }
+
+    let show = |e: Estimate| format!("{:+.1} ns ({:+.1} to {:+.1})", e.value, e.ci95[0], e.ci95[1]);
+    println!("{} packets of {FLOWS} established connections; median of {BLOCKS} blocks", packets.len());
+    println!("bare hit                    {:>6.1} ns a packet", median(&ns[0]));
+    for (name, wanted, samples) in [
+        ("state machine, windows off", None, &ns[1]),
+        ("state machine, liberal", Some(10), &ns[2]),
+        ("state machine, strict", Some(15), &ns[3]),
+    ] {
+        let extra = paired_difference(samples, &ns[0], 1);
+        let wanted = wanted.map_or(String::new(), |wanted| format!("  (wanted: at most +{wanted} ns)"));
+        println!("{name:27} {:>6.1} ns a packet, {}{wanted}", median(samples), show(extra));
+    }
+}
