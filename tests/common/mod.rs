@@ -1,6 +1,10 @@
 //! Captures and policies made by code.
 #![allow(dead_code)] // Each test program uses its part.
 
+pub mod facts;
+pub mod frames;
+pub mod script;
+
 use ctbench::conntrack::{Config, Profile};
 use ctbench::engine::registry::{ENGINES, Kind};
 use ctbench::engine::{Decision, Verdict};
