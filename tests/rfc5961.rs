@@ -44,7 +44,7 @@ fn an_inexact_reset_is_challenged() {
     facts(&format!(
         "{BUSY}
         +5 < R 5200                             = est ESTABLISHED 10
-        > A 1101 ack 5101 win 512               = est ESTABLISHED 432000
+        > A 1101 ack 5101 win 512               = est ESTABLISHED 300
         +1 < R 5101                             = est CLOSE 10
         "
     ));

@@ -4,14 +4,7 @@
 
 mod common;
 
-use common::facts::facts;
-
-/// Windows of 8,192 bytes, not scaled.
-const PLAIN: &str = "
-    > S  1000           = new
-    < SA 5000 ack 1001  = est
-    > A  1001 ack 5001  = est
-";
+use common::facts::{HANDSHAKE, facts};
 
 /// RFC 9293, section 3.10.7.4, table 6, case by case; 8,192 bytes are allowed from 5001 on.
 #[test]
@@ -41,7 +34,7 @@ fn acceptability_of_a_segment() {
         ("< PA -4000+1000 ack 1001", "est ESTABLISHED 432000"),
     ];
     for (segment, expected) in after_5_s {
-        facts(&format!("{PLAIN} +5 {segment} = {expected}"));
+        facts(&format!("{HANDSHAKE} +5 {segment} = {expected}"));
     }
 }
 
@@ -62,7 +55,7 @@ fn acceptability_of_an_acknowledgement() {
         ("> RA 1001 ack 0", "est CLOSE 10"), // An RST that forgot its acknowledgement.
     ];
     for (segment, expected) in after_5_s {
-        facts(&format!("{PLAIN} +5 {segment} = {expected}"));
+        facts(&format!("{HANDSHAKE} +5 {segment} = {expected}"));
     }
 }
 
@@ -128,7 +121,7 @@ fn window_scaling() {
 #[test]
 fn zero_window_and_its_probes() {
     facts(&format!(
-        "{PLAIN}
+        "{HANDSHAKE}
         < PA 5001+8192 ack 1001            = est ESTABLISHED 300
         > A 1001 ack 13193 win 0           = est ESTABLISHED 300     # a closed window ages
         +5 < PA 13193+1 ack 1001           = est ESTABLISHED 300     # the probe
@@ -155,7 +148,7 @@ fn zero_window_and_its_probes() {
 #[test]
 fn shrinking_windows() {
     facts(&format!(
-        "{PLAIN}
+        "{HANDSHAKE}
         > A 1001 ack 5001 win 8192         = est
         > A 1001 ack 5001 win 100          = est
         < PA 5001+8192 ack 1001            = est ESTABLISHED 300
@@ -167,7 +160,7 @@ fn shrinking_windows() {
 #[test]
 fn overshoot_and_its_acknowledgement() {
     facts(&format!(
-        "{PLAIN}
+        "{HANDSHAKE}
         < PA 5001+8192 ack 1001            = est ESTABLISHED 300
         +5 < PA 13194+1000 ack 1001        = est ESTABLISHED 295     # one byte beyond
         > A 1001 ack 14194                 = est ESTABLISHED 432000
@@ -290,7 +283,7 @@ fn a_conversation_of_npf() {
 fn losses_before_and_after_the_filter() {
     // An ACK was lost before the filter: data goes on, up to the window that the filter knows of.
     facts(&format!(
-        "{PLAIN}
+        "{HANDSHAKE}
         < PA 5001+4096 ack 1001            = est
         < PA 9097+4096 ack 1001            = est
         > A 1001 ack 13193                 = est ESTABLISHED 432000
@@ -301,7 +294,7 @@ fn losses_before_and_after_the_filter() {
     ));
     // Data was lost before the filter: the ACK for it is one of the future.
     facts(&format!(
-        "{PLAIN}
+        "{HANDSHAKE}
         +5 > A 1001 ack 6461               = inv ESTABLISHED 431995
         < PA 5001+1460 ack 1001            = est ESTABLISHED 300
         > A 1001 ack 6461                  = est ESTABLISHED 432000
@@ -309,7 +302,7 @@ fn losses_before_and_after_the_filter() {
     ));
     // Out of order within the window.
     facts(&format!(
-        "{PLAIN}
+        "{HANDSHAKE}
         < PA 7921+1460 ack 1001            = est ESTABLISHED 300
         < PA 6461+1460 ack 1001            = est ESTABLISHED 300
         < PA 5001+1460 ack 1001            = est ESTABLISHED 300
@@ -335,7 +328,7 @@ fn picked_up_connections_are_not_held_to_windows() {
 /// `nf_conntrack_tcp_be_liberal`: what is out of window passes, an RST too.
 #[test]
 fn liberal_windows() {
-    let liberal = format!("set be_liberal=1\n{PLAIN}");
+    let liberal = format!("set be_liberal=1\n{HANDSHAKE}");
     facts(&format!(
         "{liberal}
         < PA 900000+1 ack 1001             = est
@@ -353,7 +346,7 @@ fn liberal_windows() {
 #[test]
 fn no_window_checks() {
     facts(&format!(
-        "set window=off\n{PLAIN}
+        "set window=off\n{HANDSHAKE}
         < PA 900000+1 ack 77               = est ESTABLISHED 432000
         > A 123456789 ack 70000            = est ESTABLISHED 432000
         > FA 99 ack 1                      = est FIN_WAIT 120
@@ -366,7 +359,7 @@ fn no_window_checks() {
 #[test]
 fn two_stray_ends_shorten_the_timer() {
     facts(&format!(
-        "{PLAIN}
+        "{HANDSHAKE}
         +5 > FA 900000 ack 5001            = inv ESTABLISHED 431995
         +5 < FA 900000 ack 1001            = inv ESTABLISHED 300
         > PA 1001+1 ack 5001               = est ESTABLISHED 300

@@ -14,6 +14,13 @@ use ctbench::trace::Trace;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+/// A TCP connection up to ESTABLISHED, windows of 8,192 bytes, not scaled.
+pub const HANDSHAKE: &str = "
+    > S  1000           = new
+    < SA 5000 ack 1001  = est
+    > A  1001 ack 5001  = est
+";
+
 const START_NS: u64 = 1_700_000_000_000_000_000;
 
 /// Rules that let everything pass, and that leave nothing untracked under profile `aws`.
@@ -31,18 +38,15 @@ pub fn open_groups() -> RuleSet {
 /// The addresses of the `n`th copy of a conversation, which an outside or an inside end begins.
 fn ends(n: u8, v6: bool, begins_outside: bool) -> Ends {
     let parse = |text: String| -> IpAddr { text.parse().unwrap() };
-    let (inside, beside, outside, strange, router) = if v6 {
-        let outside = |net: u8| parse(format!("2001:db8:2:{net}::{:x}", u16::from(n) + 1));
-        (parse("2001:db8:1::10".into()), parse("2001:db8:1::11".into()), outside(0), outside(1), outside(2))
-    } else {
-        let outside = |net: u8| parse(format!("198.51.{net}.{}", n + 1));
-        (parse("10.0.1.10".into()), parse("10.0.1.11".into()), outside(100), outside(101), outside(102))
+    let inside = |host: u8| parse(if v6 { format!("2001:db8:1::{host:x}") } else { format!("10.0.1.{host}") });
+    let outside = |net: u16| {
+        let host = u16::from(n) + 1;
+        parse(if v6 { format!("2001:db8:2:{net}::{host:x}") } else { format!("198.51.{net}.{host}") })
     };
-    match begins_outside {
-        true => Ends { client: outside, server: inside, router, neighbours: [strange, beside] },
-        // The router stands outside, whoever begins.
-        false => Ends { client: inside, server: outside, router, neighbours: [beside, strange] },
-    }
+    let protected = (inside(10), inside(11), inside(12));
+    let peer = (outside(100), outside(101), outside(102));
+    let (client, server) = if begins_outside { (peer, protected) } else { (protected, peer) };
+    Ends { client: client.0, server: server.0, neighbours: [client.1, server.1], routers: [client.2, server.2] }
 }
 
 fn inside() -> Inside {
@@ -124,7 +128,7 @@ pub fn trace_of(packets: impl IntoIterator<Item = Packet>) -> Trace {
 /// the protected one.
 #[track_caller]
 pub fn facts(script: &str) {
-    println!("script\n{script}\nend");
+    println!("\nscript\n{script}\nend");
     let script = Script::parse(script);
     assert!(!script.lines.is_empty() && script.lines.len() < 250);
     for v6 in [false, true] {

@@ -103,13 +103,14 @@ fn icmp_type(name: &str, v6: bool) -> TypeAndCode {
     if v6 { *six } else { *four }
 }
 
-/// Both ends of a conversation, and a router on the way.
+/// Both ends of a conversation, and others on their side of the boundary.
 #[derive(Clone, Copy, Debug)]
 pub struct Ends {
     pub client: IpAddr,
     pub server: IpAddr,
-    pub router: IpAddr,
-    /// Beside the client and beside the server.
+    /// A router on the client's side, and one on the server's.
+    pub routers: [IpAddr; 2],
+    /// A host on the client's side, and one on the server's.
     pub neighbours: [IpAddr; 2],
 }
 
@@ -135,7 +136,7 @@ impl What {
                 let (kind, code) = icmp_type(name, v6);
                 let quoted = about.bytes(ends, !from_client, flow);
                 let quoted = &quoted[..quoted.len().min(*quote)];
-                let source = if *router { ends.router } else { source };
+                let source = if *router { ends.routers[usize::from(!from_client)] } else { source };
                 let destination = if *astray { ends.neighbours[usize::from(from_client)] } else { destination };
                 ip(source, destination, icmp_number(source), &icmp_error(kind, code, quoted))
             }
