@@ -3,7 +3,15 @@
 
 mod common;
 
-use common::facts::facts;
+use common::facts::{facts, trace_of};
+use common::frames::{Segment, flag_bits, icmp, icmp_number, ip};
+use common::{agreed, decisions, workload};
+use ctbench::conntrack::{Config, Profile};
+use ctbench::engine::Verdict::{self, Accept, Drop};
+use ctbench::engine::registry::Kind;
+use ctbench::packet::{Direction, Inside, Packet, decode_ip, protocol};
+use ctbench::policy::{Rule, RuleSet, World};
+use std::net::IpAddr;
 
 /// Documentation/networking/nf_conntrack-sysctl.rst: 30 s, however much is sent one way.
 #[test]
@@ -243,4 +251,79 @@ fn other_protocols() {
         ",
     );
     facts("set other=10 gre=11 gre_stream=12\n > proto 50 = new 10\n > proto 47 = new 11\n < proto 47 = est 11");
+}
+
+// The examples of the VPC guide, "Flow log record examples": who accepts, who rejects, packet by packet.
+
+type Line = (Direction, &'static str, u8, Option<(u16, u16)>, bool);
+
+fn rules(world: World, lines: &[Line]) -> RuleSet {
+    let mut rules = RuleSet::new(world);
+    for &(direction, remote, number, ports, allow) in lines {
+        let remote = remote.parse().unwrap();
+        rules.push(direction, Rule { remote, protocol: Some(number), ports, allow, name: "r".into() });
+    }
+    rules
+}
+
+/// Verdicts of security groups and of a network ACL.
+fn both_worlds(groups: &[Line], acl: &[Line], packets: &[Packet]) -> [Vec<Verdict>; 2] {
+    let (groups, acl) = (rules(World::SecurityGroups, groups), rules(World::NetworkAcl, acl));
+    let trace = trace_of(packets.iter().copied());
+    let workload = workload(trace, Some(groups), Some(acl), Config::new(Profile::Aws), 1000);
+    let stateless = decisions(&workload, Kind::StatelessLinear, 1, 32);
+    assert_eq!(stateless, workload.reference(false).unwrap());
+    [agreed(&workload), stateless].map(|all| all.iter().map(|decision| decision.verdict()).collect())
+}
+
+fn packet(source: &str, destination: &str, number: u8, payload: &[u8]) -> Packet {
+    let (source, destination): (IpAddr, IpAddr) = (source.parse().unwrap(), destination.parse().unwrap());
+    let bytes = ip(source, destination, number, payload);
+    let inside = Inside::new(&["172.31.16.0/20".parse().unwrap(), "2001:db8:1234:a102::/64".parse().unwrap()]);
+    decode_ip(&bytes, bytes.len(), 1_700_000_000_000_000_000, &inside).unwrap()
+}
+
+/// "Security group and network ACL rules": a ping whose answer the network ACL rejects.
+#[test]
+fn flow_log_of_a_ping() {
+    use Direction::{In, Out};
+    let (home, instance) = ("203.0.113.12", "172.31.16.139");
+    let number = icmp_number(home.parse().unwrap());
+    let ping = packet(home, instance, number, &icmp(8, 0, 1));
+    let pong = packet(instance, home, number, &icmp(0, 0, 1));
+    let everyone = "0.0.0.0/0";
+    let allow_in = (In, everyone, protocol::ICMP, None, true);
+    let deny_out = (Out, everyone, protocol::ICMP, None, false);
+    let allow_out = (Out, everyone, protocol::ICMP, None, true);
+
+    let found = both_worlds(&[allow_in], &[allow_in, deny_out], &[ping, pong]);
+    assert_eq!(found, [[Accept, Accept], [Accept, Drop]]);
+    let found = both_worlds(&[allow_in], &[allow_in, allow_out], &[ping, pong]);
+    assert_eq!(found, [[Accept, Accept], [Accept, Accept]]);
+    // The security group does not permit it: one record, REJECT; there is no answer to log.
+    let found = both_worlds(&[], &[allow_in, allow_out], &[ping]);
+    assert_eq!(found, [[Drop], [Accept]]);
+}
+
+/// "Accepted and rejected traffic" and "IPv6 traffic": SSH is let in, RDP is not.
+#[test]
+fn flow_log_of_ssh_and_rdp() {
+    use Direction::{In, Out};
+    let segment = |flags: &str, from, to| {
+        Segment { flags: flag_bits(flags), seq: 1000, ack: 1000, window: 1000, ..Segment::default() }.bytes(from, to)
+    };
+    let (v4, v6) = (("172.31.9.69", "172.31.16.21"), ("2001:db8:1234:a100::f105", "2001:db8:1234:a102::4071"));
+    for (client, server) in [v4, v6] {
+        let ssh = packet(client, server, protocol::TCP, &segment("S", 20_641, 22));
+        let answer = packet(server, client, protocol::TCP, &segment("SA", 22, 20_641));
+        let rdp = packet(client, server, protocol::TCP, &segment("S", 49_761, 3389));
+        let everyone = if ssh.is_ipv6() { "::/0" } else { "0.0.0.0/0" };
+        let ssh_in = (In, everyone, protocol::TCP, Some((22, 22)), true);
+        let ephemeral_out = (Out, everyone, protocol::TCP, Some((1024, 65_535)), true);
+        let found = both_worlds(&[ssh_in], &[ssh_in, ephemeral_out], &[ssh, answer, rdp]);
+        // The ACL has no memory of SSH: its answer passes by the rule for ephemeral ports.
+        assert_eq!(found, [[Accept, Accept, Drop], [Accept, Accept, Drop]]);
+        let found = both_worlds(&[ssh_in], &[ssh_in], &[ssh, answer, rdp]);
+        assert_eq!(found, [[Accept, Accept, Drop], [Accept, Drop, Drop]]);
+    }
 }

@@ -142,7 +142,7 @@ pub fn facts(script: &str) {
             let geometry = Geometry::with_capacity(4096, 16);
             let workload = Workload::new(trace, Some(open_groups()), None, script.config.clone(), geometry, 1, 2, 32);
             for engine in ENGINES.iter().filter(|engine| engine.kind.is_stateful()) {
-                for cores in [1, 2] {
+                for cores in [1, 2, 3] {
                     if cores == 1 || !engine.kind.is_single_core() {
                         let found = decisions(&workload, engine.kind, cores, 32);
                         let place = format!("{}, {cores} cores, IPv6 {v6}, outside {begins_outside}", engine.name);
