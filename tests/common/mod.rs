@@ -1,6 +1,7 @@
 //! Captures and policies made by code.
 #![allow(dead_code)] // Each test program uses its part.
 
+pub mod arbitrary;
 pub mod conversation;
 pub mod facts;
 pub mod frames;
