@@ -97,8 +97,11 @@ fn resets_of_unfinished_connections() {
     facts(&format!("{half_open} +5 > R 900000 = inv SYN_RECV 55"));
     facts(&format!("{half_open} +5 < RA 5001 ack 1001 = est CLOSE 10"));
     facts(&format!("{half_open} +5 > R 999 = inv SYN_RECV 55"));
+    // From the opener, zero counts as the answer to a SYN/ACK that it does not know.
+    facts(&format!("{half_open} +5 > R 0 = est CLOSE 10"));
     // A refusal may acknowledge less than the SYN, but not more than what was sent.
     facts("> S 1000 = new SYN_SENT 120\n +5 < RA 0 ack 77 = est gone");
+    facts("> S 1000 = new SYN_SENT 120\n +5 < RA 0 ack 1002 = est gone"); // One more: room for a keep-alive.
     facts("> S 1000 = new SYN_SENT 120\n +5 < RA 0 ack 1003 = inv SYN_SENT 115");
     facts("> S 1000 = new SYN_SENT 120\n +5 < RA 0 ack 90000 = inv SYN_SENT 115");
 }
