@@ -175,6 +175,19 @@ fn ignored_syn_and_its_answers() {
         +5 > PA 1001+10 ack 5001 = est ESTABLISHED 431995  # the old numbers count as old duplicates
         "
     ));
+    // The options are those of that SYN, and a FIN of the old connection counts no more.
+    facts(&format!(
+        "{HANDSHAKE}
+        > FA 1001 ack 5001                        = est FIN_WAIT 120
+        +1 > S 800000 mss wscale 7                = est FIN_WAIT 119
+        < SA 9000 ack 800001 mss wscale 7         = est SYN_RECV 60
+        > A 800001 ack 9001 win 1000              = est ESTABLISHED 432000
+        < PA 109001+1000 ack 800001 win 1000      = est ESTABLISHED 300
+        > A 800001 ack 110001 win 1000            = est ESTABLISHED 432000
+        < R 110001                                = est CLOSE 10
+        +1 > S 900000                             = est CLOSE 9
+        "
+    ));
     // A SYN/ACK for something else is let through as well, and believed no more.
     facts(&format!(
         "{HANDSHAKE}
