@@ -3,31 +3,19 @@
 
 mod common;
 
-use common::{decisions, workload};
-use ctbench::conntrack::{Config, Invalid, OnFull, Profile, TcpWindow};
+use common::strategies::{config, direction, peer, rules};
+use common::{assert_same, decisions, workload};
+use ctbench::conntrack::{Config, OnFull, Profile};
+use ctbench::engine::Reason;
 use ctbench::engine::registry::{ENGINES, Kind};
-use ctbench::engine::{Decision, Reason};
 use ctbench::packet::{Direction, Packet, SynOptions, TcpFields, flags, protocol, tcp_flags};
 use ctbench::policy::{Rule, RuleSet, World};
 use ctbench::trace::Trace;
-use ipnet::IpNet;
 use proptest::prelude::*;
 use std::net::IpAddr;
 
 fn local() -> impl Strategy<Value = IpAddr> {
     prop::sample::select(vec!["10.0.1.10".parse().unwrap(), "2001:db8:1::10".parse().unwrap()])
-}
-
-/// A peer of the same family as the local end.
-fn peer(local: IpAddr, n: u8) -> IpAddr {
-    match local {
-        IpAddr::V4(_) => IpAddr::from([198, 51, 100, n]),
-        IpAddr::V6(_) => IpAddr::from([0x2001, 0xdb8, 2, 0, 0, 0, 0, u16::from(n)]),
-    }
-}
-
-fn direction() -> impl Strategy<Value = Direction> {
-    prop_oneof![Just(Direction::In), Just(Direction::Out)]
 }
 
 /// Mostly legal flags, of the kinds that move a connection.
@@ -131,72 +119,6 @@ fn trace() -> impl Strategy<Value = Trace> {
         }
         trace
     })
-}
-
-fn rule() -> impl Strategy<Value = (Direction, Rule)> {
-    let remotes =
-        prop::sample::select(vec!["0.0.0.0/0", "198.51.100.1/32", "198.51.100.0/30", "::/0", "2001:db8:2::1/128"]);
-    let protocols = prop::sample::select(vec![
-        None,
-        Some(protocol::TCP),
-        Some(protocol::UDP),
-        Some(protocol::ICMP),
-        Some(protocol::ICMPV6),
-        Some(protocol::GRE),
-    ]);
-    let ports = prop_oneof![
-        Just(None),
-        Just(Some((22, 22))),
-        Just(Some((0, 1023))),
-        Just(Some((50_000, 50_001))),
-        Just(Some((8 << 8, 8 << 8 | 255)))
-    ];
-    (direction(), remotes, protocols, ports, prop::bool::weighted(0.8)).prop_map(
-        |(direction, remote, protocol, ports, allow)| {
-            let remote: IpNet = remote.parse().unwrap();
-            (direction, Rule { remote, protocol, ports, allow, name: "r".into() })
-        },
-    )
-}
-
-fn rules(world: World) -> impl Strategy<Value = RuleSet> {
-    prop::collection::vec(rule(), 0..8).prop_map(move |list| {
-        let mut set = RuleSet::new(world);
-        for (direction, mut rule) in list {
-            rule.allow |= world == World::SecurityGroups;
-            set.push(direction, rule);
-        }
-        set
-    })
-}
-
-fn config() -> impl Strategy<Value = Config> {
-    let windows = prop_oneof![3 => Just(TcpWindow::Strict), 1 => Just(TcpWindow::Liberal), 1 => Just(TcpWindow::Off)];
-    let profiles = prop_oneof![Just(Profile::Linux), Just(Profile::Aws)];
-    let invalid = prop_oneof![3 => Just(Invalid::Drop), 1 => Just(Invalid::Rules)];
-    (profiles, windows, invalid, prop::bool::weighted(0.8), prop::bool::weighted(0.2)).prop_map(
-        |(profile, tcp_window, invalid, loose, ignore_invalid_rst)| Config {
-            tcp_window,
-            invalid,
-            loose,
-            ignore_invalid_rst,
-            ..Config::new(profile)
-        },
-    )
-}
-
-/// Verdict, state and deciding rule: nothing may differ.
-fn assert_same(ours: &[Decision], right: &[Decision], trace: &Trace, what: &str) {
-    for (i, (a, b)) in ours.iter().zip(right).enumerate() {
-        assert_eq!(
-            a,
-            b,
-            "{what}: packet {i}: {:?}\nbefore: {:#?}",
-            trace.packets[i],
-            &trace.packets[i.saturating_sub(8)..i]
-        );
-    }
-    assert_eq!(ours.len(), right.len());
 }
 
 proptest! {

@@ -1,6 +1,13 @@
 //! Captures and policies made by code.
 #![allow(dead_code)] // Each test program uses its part.
 
+pub mod arbitrary;
+pub mod conversation;
+pub mod facts;
+pub mod frames;
+pub mod script;
+pub mod strategies;
+
 use ctbench::conntrack::{Config, Profile};
 use ctbench::engine::registry::{ENGINES, Kind};
 use ctbench::engine::{Decision, Verdict};
@@ -72,6 +79,12 @@ pub const PLAIN: PcapStyle = PcapStyle { big_endian: false, nanoseconds: true, l
 
 /// A pcap file; frames one millisecond apart, from 1,000 s on.
 pub fn pcap(frames: &[Vec<u8>], style: PcapStyle) -> Vec<u8> {
+    let times = (0..frames.len() as u64).map(|i| 1_000_000_000_000 + i * 1_000_000);
+    pcap_at(times.zip(frames), style)
+}
+
+/// A pcap file; each frame with its time in ns.
+pub fn pcap_at<'a>(frames: impl IntoIterator<Item = (u64, &'a Vec<u8>)>, style: PcapStyle) -> Vec<u8> {
     let word = |n: u32| if style.big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
     let half = |n: u16| if style.big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
     let magic = if style.nanoseconds { 0xa1b2_3c4d } else { 0xa1b2_c3d4 };
@@ -80,10 +93,11 @@ pub fn pcap(frames: &[Vec<u8>], style: PcapStyle) -> Vec<u8> {
     file.extend(half(2));
     file.extend(half(4));
     file.extend([word(0), word(0), word(65_535), word(style.link_type)].concat());
-    for (i, frame) in frames.iter().enumerate() {
-        let fraction = i as u32 % 1000 * if style.nanoseconds { 1_000_000 } else { 1000 };
+    for (time_ns, frame) in frames {
+        let (seconds, ns) = ((time_ns / 1_000_000_000) as u32, (time_ns % 1_000_000_000) as u32);
+        let fraction = if style.nanoseconds { ns } else { ns / 1000 };
         let len = frame.len() as u32;
-        file.extend([word(1000 + i as u32 / 1000), word(fraction), word(len), word(len)].concat());
+        file.extend([word(seconds), word(fraction), word(len), word(len)].concat());
         file.extend(frame);
     }
     file
@@ -152,6 +166,33 @@ pub fn decisions(workload: &Workload, kind: Kind, cores: usize, burst: usize) ->
     let mut variant = workload.variant(kind, &steered, &pool, &clock, burst).expect("its rules were given");
     let pass = variant.pass(false, Vec::new());
     variant.gather(&pass.decisions)
+}
+
+/// The decisions of every stateful engine on 1, 2 and 3 cores, which must all be the reference's.
+#[track_caller]
+pub fn agreed(workload: &Workload) -> Vec<Decision> {
+    let right = workload.reference(true).expect("security groups were given");
+    for engine in ENGINES.iter().filter(|engine| engine.kind.is_stateful() && engine.kind != Kind::Reference) {
+        for cores in [1, 2, 3] {
+            assert_same(&decisions(workload, engine.kind, cores, 32), &right, &workload.trace, engine.name);
+        }
+    }
+    right
+}
+
+/// Verdict, state and deciding rule: nothing may differ.
+#[track_caller]
+pub fn assert_same(ours: &[Decision], right: &[Decision], trace: &Trace, what: &str) {
+    for (i, (a, b)) in ours.iter().zip(right).enumerate() {
+        assert_eq!(
+            a,
+            b,
+            "{what}: packet {i}: {:?}\nbefore: {:#?}",
+            trace.packets[i],
+            &trace.packets[i.saturating_sub(8)..i]
+        );
+    }
+    assert_eq!(ours.len(), right.len());
 }
 
 /// The verdicts of every engine that follows the given rules, on 1 and 2 cores: all must be the same.

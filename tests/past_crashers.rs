@@ -1,0 +1,28 @@
+//! What the fuzzer has found before, and its seeds, through the same function (see `fuzz/README.md`).
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+fn replay(folder: &str) -> usize {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.retain(|path| !path.ends_with("README.md"));
+    for path in &files {
+        println!("{}", path.display());
+        common::arbitrary::check(&fs::read(path).unwrap());
+    }
+    files.len()
+}
+
+#[test]
+fn the_corpus_passes() {
+    assert!(replay("fuzz/corpus/engines") > 0);
+}
+
+#[test]
+fn past_crashers_pass() {
+    replay("fuzz/crashers");
+}
