@@ -1,7 +1,9 @@
-//! Whether verdicts are right: digests, and packet by packet against the reference.
+//! Whether verdicts are right: digests, packet by packet against the reference, and against Linux itself.
 
 pub mod digest;
 mod judge;
+#[cfg(target_os = "linux")]
+pub mod linux;
 mod tally;
 
 pub use judge::{Judge, first_difference};
