@@ -19,9 +19,6 @@ const HOPS: u8 = 64;
 /// authentication, destination options, mobility, HIP, Shim6.
 const EXTENSIONS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
 
-/// An ICMP error of this length quotes all that matters, whatever the options in its two IP headers.
-const WHOLE_QUOTE: usize = 200;
-
 impl Injected {
     /// Prepares a captured IP packet, of which so many bytes were on the wire. `None` if it is none.
     pub(super) fn new(captured: &[u8], on_the_wire: usize) -> Option<Self> {
@@ -80,15 +77,27 @@ impl Injected {
     }
 
     /// True if bytes that connection tracking reads were not captured: part of a TCP header, or of
-    /// what an ICMP error quotes. Any other byte may be zero for all it cares.
+    /// the headers that an ICMP error quotes. Any other byte may be zero for all it cares.
     pub(super) fn lacks_headers(&self, packet: &Packet) -> bool {
-        let total = self.bytes.len();
-        let needed = match packet.outer_protocol() {
-            protocol::TCP => total.saturating_sub(usize::from(packet.payload_len())),
-            protocol::ICMP | protocol::ICMPV6 if packet.icmp_role() == IcmpRole::Error => total.min(WHOLE_QUOTE),
-            _ => total.min(self.transport + 8),
+        let needed = match (packet.outer_protocol(), self.transport()) {
+            (protocol::TCP, [_, _, _, _, _, _, _, _, _, _, _, _, offset, ..]) => usize::from(offset >> 4).max(5) * 4,
+            (protocol::TCP, _) => 20,
+            (protocol::ICMP | protocol::ICMPV6, message) if packet.icmp_role() == IcmpRole::Error => {
+                8 + message.get(8..).map_or(0, quoted_headers)
+            }
+            _ => 8,
         };
-        self.captured < needed
+        self.captured < self.bytes.len().min(self.transport + needed)
+    }
+}
+
+/// Length of the IP header that an ICMP error quotes, with the eight bytes after it.
+fn quoted_headers(quote: &[u8]) -> usize {
+    match quote {
+        [first, ..] if first >> 4 == 4 => usize::from(first & 15) * 4 + 8,
+        [first, _, _, _, _, _, next, ..] if first >> 4 == 6 && !EXTENSIONS.contains(next) => 48,
+        // Extension headers: more than this is not quoted of them.
+        _ => 200,
     }
 }
 
