@@ -16,6 +16,10 @@ pub(super) const GROUP: u16 = 7;
 /// The states that nftables tells apart.
 const STATES: [&str; 5] = ["new", "established", "related", "invalid", "untracked"];
 
+/// The mark of pieces that have no transport header. nftables itself takes the bytes at that place for
+/// one; rules that name ports are not meant for them.
+const LATER_PIECE: u32 = 1;
+
 /// The whole rule set. Prefixes are `accept:` or `drop:` and the state, `-` without tracking.
 pub(super) fn ruleset(rules: &RuleSet, invalid: Invalid) -> String {
     let tracked = rules.world == World::SecurityGroups;
@@ -46,8 +50,14 @@ pub(super) fn ruleset(rules: &RuleSet, invalid: Invalid) -> String {
     }
     let hook = |name, priority| format!("type filter hook {name} priority {priority}; policy drop;");
     chain(&mut text, "silence", &[hook("output", -400)]);
-    let by_device = |device, chain| format!("iifname \"{device}\" goto {chain}");
-    chain(&mut text, "filter", &[hook("prerouting", -150), by_device(OUTSIDE, "ingress"), by_device(INSIDE, "egress")]);
+    let mut filter = vec![hook("prerouting", -150)];
+    if !tracked {
+        // Connection tracking would have put the pieces together.
+        filter.push(format!("ip frag-off & 0x1fff != 0 meta mark set {LATER_PIECE}"));
+        filter.push(format!("frag frag-off != 0 meta mark set {LATER_PIECE}"));
+    }
+    filter.extend([(OUTSIDE, "ingress"), (INSIDE, "egress")].map(|(from, to)| format!("iifname \"{from}\" goto {to}")));
+    chain(&mut text, "filter", &filter);
     text.push_str("}\n");
     text
 }
@@ -72,7 +82,9 @@ fn statements(rule: &Rule, direction: Direction) -> Vec<String> {
     let of_rule = ports.iter().filter(|(number, _)| rule.protocol.is_none_or(|wanted| wanted == *number));
     // Sixteen bits of the transport header: the destination port, or ICMP's type and code.
     let range = if low == high { low.to_string() } else { format!("{low}-{high}") };
-    of_rule.map(|(number, bit)| format!("{address} meta l4proto {number} @th,{bit},16 {range} goto {to}")).collect()
+    of_rule
+        .map(|(number, bit)| format!("{address} meta mark 0 meta l4proto {number} @th,{bit},16 {range} goto {to}"))
+        .collect()
 }
 
 fn address(remote: &IpNet, direction: Direction) -> String {
@@ -97,9 +109,15 @@ mod tests {
     fn rules_read_as_written() {
         let say = |rule: &Rule, direction| statements(rule, direction).join("; ");
         let tcp = rule("10.0.0.0/8", Some(6), Some((80, 443)), true);
-        assert_eq!(say(&tcp, Direction::In), "ip saddr 10.0.0.0/8 meta l4proto 6 @th,16,16 80-443 goto say_accept");
+        assert_eq!(
+            say(&tcp, Direction::In),
+            "ip saddr 10.0.0.0/8 meta mark 0 meta l4proto 6 @th,16,16 80-443 goto say_accept"
+        );
         let icmp = rule("::/0", Some(58), Some((0x8000, 0x8000)), false);
-        assert_eq!(say(&icmp, Direction::Out), "meta nfproto ipv6 meta l4proto 58 @th,0,16 32768 goto say_drop");
+        assert_eq!(
+            say(&icmp, Direction::Out),
+            "meta nfproto ipv6 meta mark 0 meta l4proto 58 @th,0,16 32768 goto say_drop"
+        );
         let all = rule("2001:db8::1/64", None, None, true);
         assert_eq!(say(&all, Direction::Out), "ip6 daddr 2001:db8::/64 goto say_accept");
         assert_eq!(statements(&rule("0.0.0.0/0", None, Some((1, 2)), true), Direction::In).len(), 4);
