@@ -17,14 +17,14 @@ pub enum LinuxError {
     )]
     Tun(io::Error),
     /// A program is missing or cannot be started.
-    #[error("cannot run `{program}` ({source}): `--against linux` needs it; it is in the package {package}")]
+    #[error("cannot run `{program}` ({error}): `--against linux` needs it; it is in the package {package}")]
     Program {
         /// The program.
         program: &'static str,
         /// The package that it comes in.
         package: &'static str,
         /// What the system says.
-        source: io::Error,
+        error: io::Error,
     },
     /// A program failed.
     #[error("`{command}` failed: {message}")]
@@ -43,25 +43,25 @@ pub enum LinuxError {
         seconds: u64,
     },
     /// A kernel setting that cannot be made.
-    #[error("cannot set {name} to {value} ({source}): the kernel is built without it, or does not allow the value")]
+    #[error("cannot set {name} to {value} ({error}): the kernel is built without it, or does not allow the value")]
     Sysctl {
         /// Its name, as `sysctl` prints it.
         name: String,
         /// The value.
         value: String,
         /// What the system says.
-        source: io::Error,
+        error: io::Error,
     },
     /// A setting of ours that this kernel has no counterpart for.
     #[error("{0}")]
     Unsupported(String),
     /// Something that should not fail did.
-    #[error("{what}: {source}")]
+    #[error("{what}: {error}")]
     Io {
         /// What was tried.
         what: &'static str,
         /// What the system says.
-        source: io::Error,
+        error: io::Error,
     },
     /// The kernel's table is too small for the trace.
     #[error(
@@ -79,5 +79,5 @@ pub enum LinuxError {
 
 /// Names what was tried when something fails.
 pub(super) fn failed(what: &'static str) -> impl FnOnce(io::Error) -> LinuxError {
-    move |source| LinuxError::Io { what, source }
+    move |error| LinuxError::Io { what, error }
 }

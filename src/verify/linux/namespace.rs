@@ -136,7 +136,7 @@ pub(super) fn load_rules(rules: &str) -> Result<(), LinuxError> {
 /// Sets a kernel parameter of this thread's namespace.
 pub(super) fn set(name: &str, value: &str) -> Result<(), LinuxError> {
     let path = format!("/proc/sys/{}", name.replace('.', "/"));
-    let sysctl = |source| LinuxError::Sysctl { name: name.into(), value: value.into(), source };
+    let sysctl = |error| LinuxError::Sysctl { name: name.into(), value: value.into(), error };
     fs::write(path, value).map_err(sysctl)
 }
 
@@ -148,7 +148,7 @@ pub(super) fn get(name: &str) -> Option<usize> {
 /// Runs a program of the system with this input; it inherits the thread's namespace.
 fn run(program: &'static str, package: &'static str, arguments: &[&str], input: &str) -> Result<(), LinuxError> {
     let command = format!("{program} {}", arguments.join(" "));
-    let cannot = |source| LinuxError::Program { program, package, source };
+    let cannot = |error| LinuxError::Program { program, package, error };
     // An administrator's programs may be missing from an ordinary user's path.
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let mut child = Command::new(program)
