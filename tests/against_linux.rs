@@ -29,7 +29,9 @@ fn can_judge(test: &str) -> bool {
     }
 }
 
-/// Frames at these times, in ns.
+/// Frames with their times in ns.
+type Timed = Vec<(u64, Vec<u8>)>;
+
 fn capture_of(frames: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let bytes: Vec<Vec<u8>> = frames.iter().map(|(_, frame)| frame.clone()).collect();
     let mut file = pcap(&bytes, PLAIN);
@@ -90,12 +92,12 @@ const MS: u64 = 1_000_000;
 const S: u64 = 1_000_000_000;
 
 /// One millisecond apart.
-fn in_sequence(frames: Vec<Vec<u8>>) -> Vec<(u64, Vec<u8>)> {
+fn in_sequence(frames: Vec<Vec<u8>>) -> Timed {
     (0..).map(|i| 1000 * S + i * MS).zip(frames).collect()
 }
 
 /// A little of everything, with what the kernel is known to say.
-fn conversation() -> (Vec<(u64, Vec<u8>)>, Vec<(Verdict, State)>) {
+fn conversation() -> (Timed, Vec<(Verdict, State)>) {
     let query = udp((SERVER, 40_000), (CLIENT, 53), b"?");
     let pushed = udp((SERVER, 40_001), (CLIENT, 53), b"?");
     let steps = [
