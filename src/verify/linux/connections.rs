@@ -86,7 +86,10 @@ impl Connections {
         if packet.protocol == protocol::TCP && left <= looked_at {
             let timer = distinct(left, &self.idle_times);
             entry.timer = timer;
-            self.set_timer(tuple, timer)?;
+            if !self.set_timer(tuple, timer)? {
+                self.entries.remove(tuple);
+                return Ok(false);
+            }
         }
         Ok(doubtful)
     }
@@ -122,7 +125,10 @@ impl Connections {
         let ends = ends.unwrap_or((after(now, left), after(now, left + 1)));
         let doubtful = known.is_some_and(|entry| entry.doubtful);
         if timer != Some(PARKED) || left <= LONGEST {
-            self.set_timer(tuple, PARKED)?;
+            if !self.set_timer(tuple, PARKED)? {
+                self.entries.remove(tuple);
+                return Ok(());
+            }
         }
         self.entries.insert(*tuple, Entry { ends, began, replied, doubtful, timer: PARKED });
         self.make_room(now)
@@ -162,17 +168,24 @@ impl Connections {
         Ok(value(CTA_TIMEOUT).map(|left| (status & SEEN_REPLY != 0, u64::from(left))))
     }
 
-    fn set_timer(&mut self, tuple: &Tuple, seconds: u64) -> Result<(), LinuxError> {
+    /// False: the kernel holds no such connection any more.
+    fn set_timer(&mut self, tuple: &Tuple, seconds: u64) -> Result<bool, LinuxError> {
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         let order = request(NEW, tuple).with(CTA_TIMEOUT, &seconds.to_be_bytes());
-        self.socket.order(order).map_err(failed("setting a connection's timer"))
+        found(self.socket.order(order)).map_err(failed("setting a connection's timer"))
     }
 
     fn delete(&mut self, tuple: &Tuple) -> Result<(), LinuxError> {
-        match self.socket.order(request(DELETE, tuple)) {
-            Err(error) if !is_missing(&error) => Err(failed("removing a connection")(error)),
-            _ => Ok(()),
-        }
+        found(self.socket.order(request(DELETE, tuple))).map(|_| ()).map_err(failed("removing a connection"))
+    }
+}
+
+/// Whether the connection was there; other errors stay.
+fn found(answer: io::Result<()>) -> io::Result<bool> {
+    match answer {
+        Ok(()) => Ok(true),
+        Err(error) if is_missing(&error) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
