@@ -23,7 +23,7 @@ fn can_judge(test: &str) -> bool {
     match available() {
         Ok(()) => true,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {error}");
+            let _ = std::io::stderr().write_all(format!("SKIPPED: {test}: {error}\n").as_bytes());
             false
         }
     }

@@ -11,9 +11,10 @@ pub(super) fn linux(_: InputArgs, _: Option<&str>) -> anyhow::Result<ExitCode> {
 
 #[cfg(target_os = "linux")]
 pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result<ExitCode> {
+    use super::compare::one_engine;
     use super::input::Input;
     use super::{ProfileArg, WRONG_VERDICTS};
-    use crate::engine::registry::{Kind, select};
+    use crate::engine::registry::Kind;
     use crate::measure::Clock;
     use crate::replay::Pool;
     use crate::trace::Capture;
@@ -28,10 +29,7 @@ pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result
     args.profile = Some(ProfileArg::Linux);
     let kinds = match engine {
         None => vec![Kind::Reference, Kind::StatelessLinear],
-        Some(name) => match select(&[name.to_owned()]) {
-            Ok(kinds) => kinds,
-            Err(_) => bail!("no engine is called {name:?}; `ctbench engines` lists them"),
-        },
+        Some(name) => vec![one_engine(name)?],
     };
     let clock = Clock::new();
     let input = Input::load(&args, &clock)?;

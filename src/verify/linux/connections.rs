@@ -124,11 +124,10 @@ impl Connections {
         // An idle time that is not one of ours: SCTP has its own.
         let ends = ends.unwrap_or((after(now, left), after(now, left + 1)));
         let doubtful = known.is_some_and(|entry| entry.doubtful);
-        if timer != Some(PARKED) || left <= LONGEST {
-            if !self.set_timer(tuple, PARKED)? {
-                self.entries.remove(tuple);
-                return Ok(());
-            }
+        let is_parked = timer == Some(PARKED) && left > LONGEST;
+        if !is_parked && !self.set_timer(tuple, PARKED)? {
+            self.entries.remove(tuple);
+            return Ok(());
         }
         self.entries.insert(*tuple, Entry { ends, began, replied, doubtful, timer: PARKED });
         self.make_room(now)
