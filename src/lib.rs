@@ -19,7 +19,7 @@
 //! 4. An [`engine`] decides. Stateless: rules on every packet. Stateful: the flow's entry in a
 //!    [`table`] first, moved by the [`conntrack`] tracker; rules only for what is new.
 //! 5. [`verify`] compares every packet's verdict and state with the plain reference engine, before
-//!    timing and, by digest, after every timed pass.
+//!    timing and, by digest, after every timed pass; on request also with this machine's own Linux.
 //! 6. [`measure`] times passes in interleaved blocks, [`report`] says what came out.
 //!
 //! [`cli`] puts them together; a [`scenario`] is a trace with its policies in a folder.

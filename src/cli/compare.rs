@@ -108,7 +108,8 @@ fn no_engine(pattern: String) -> anyhow::Error {
     anyhow::anyhow!("no engine is called `{pattern}`; `ctbench engines` lists them")
 }
 
-fn one_engine(name: &str) -> anyhow::Result<Kind> {
+/// The engine of this name or pattern, which must stand for one.
+pub(super) fn one_engine(name: &str) -> anyhow::Result<Kind> {
     match select(&[name.to_owned()]).map_err(no_engine)?.as_slice() {
         [kind] => Ok(*kind),
         several => bail!("`{name}` stands for {} engines; name one", several.len()),

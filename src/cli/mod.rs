@@ -1,5 +1,6 @@
 //! The command line: argument types here, one file a verb.
 
+mod against;
 mod compare;
 mod engines;
 mod info;

@@ -8,7 +8,7 @@ use crate::replay::Pool;
 use crate::scenario::{Expect, bless};
 use crate::verify::{Judge, Tally};
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -16,6 +16,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   ctbench verify
   ctbench verify traces/web --bless
+  sudo ctbench verify traces/web --against linux
   ctbench verify my.pcap --inside 10.0.1.0/24 --security-groups sg.json";
 
 /// Arguments of `verify`.
@@ -26,12 +27,28 @@ pub(super) struct VerifyArgs {
     /// Write what the reference says into the scenario's `expect` table
     #[arg(long)]
     bless: bool,
+    /// Compare with another judge instead
+    #[arg(long, value_enum, value_name = "JUDGE", conflicts_with = "bless")]
+    against: Option<Against>,
+    /// The engine that is compared with that judge [default: the reference]
+    #[arg(long, value_name = "NAME", requires = "against")]
+    engine: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Against {
+    /// This machine's own connection tracking and nftables, in a network namespace: needs Linux,
+    /// root, and the programs nft and ip
+    Linux,
 }
 
 /// Numbers of cores on which verdicts must be the same.
 const CORES: [usize; 3] = [1, 2, 3];
 
 pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
+    if let Some(Against::Linux) = args.against {
+        return super::against::linux(args.input, args.engine.as_deref());
+    }
     let clock = Clock::new();
     let mut input = Input::load(&args.input, &clock)?;
     for warning in &input.warnings {

@@ -30,8 +30,11 @@ mod ether_type {
 }
 
 /// The part of a frame that begins with the IP header.
+///
+/// # Errors
+/// [`Ignored`] says why there is none.
 #[inline]
-pub(super) fn ip_packet(frame: &[u8], link: u32) -> Result<&[u8], Ignored> {
+pub fn ip_packet(frame: &[u8], link: u32) -> Result<&[u8], Ignored> {
     match link {
         link_type::ETHERNET => {
             let kind = word(frame, 12)?;

@@ -17,6 +17,7 @@ pub use decode::{Fragment, decode, decode_ip, ends};
 pub use flow_key::FlowKey;
 pub use ignored::{Exempt, Ignored, Malformed};
 pub use inside::Inside;
+pub use link::ip_packet;
 pub use piece::{Piece, decode_datagram, piece};
 
 use std::fmt;

@@ -1,8 +1,10 @@
-//! Whether verdicts are right: digests, and packet by packet against the reference.
+//! Whether verdicts are right: digests, packet by packet against the reference, and against Linux itself.
 
 mod changes;
 pub mod digest;
 mod judge;
+#[cfg(target_os = "linux")]
+pub mod linux;
 mod tally;
 
 pub use changes::{Change, changes};
