@@ -2,12 +2,12 @@
 
 use super::connections::Connections;
 use super::inject::Injected;
-use super::log::Log;
+use super::log::{Log, Report};
 use super::namespace::Tun;
 use super::tuple::Tuple;
 use super::{Job, LinuxError, error::failed, namespace, rules, settings};
 use crate::engine::{State, Verdict};
-use crate::packet::{Direction, Packet, flags, ip_packet, piece};
+use crate::packet::{Direction, Packet, flags, ip_packet, piece, protocol};
 use crate::policy::World;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -38,6 +38,8 @@ pub enum Incomparable {
     Cut,
     /// Whether the connection had ended hinges on the kernel's clock of whole seconds.
     Clock,
+    /// The kernel knows more of this protocol than ctbench does.
+    NotFollowed(&'static str),
     /// Pieces that came further apart than they are waited for: the kernel waits on its own clock.
     ReassemblyClock,
 }
@@ -134,7 +136,7 @@ impl Replay<'_, '_> {
         } else {
             None
         };
-        let Some((verdict, state)) = said else {
+        let Some(Report { verdict, state, is_piece: saw_piece }) = said else {
             let odd = odd_address(ip);
             return Ok(match key {
                 Some(key) if self.connections.is_some() && odd.is_none() => {
@@ -168,7 +170,11 @@ impl Replay<'_, '_> {
         } else if injected.lacks_headers(packet) && !packet.has(flags::NO_PORTS) {
             seen = Seen::Incomparable(Incomparable::Cut);
         }
-        if let Some(pieces) = key.and_then(|key| self.pieces.remove(&key)) {
+        if let Some(what) = not_followed(whole, injected.transport()) {
+            seen = Seen::Incomparable(Incomparable::NotFollowed(what));
+        }
+        // A piece that the kernel refuses comes through alone; the others wait on in vain.
+        if let Some(pieces) = key.filter(|_| !saw_piece).and_then(|key| self.pieces.remove(&key)) {
             let wait = WAIT_NS[usize::from(packet.is_ipv6())];
             if packet.time_ns >= pieces.began_ns.saturating_add(wait) {
                 seen = Seen::Incomparable(Incomparable::ReassemblyClock);
@@ -176,6 +182,17 @@ impl Replay<'_, '_> {
             pieces.positions.into_iter().for_each(|position| self.seen[position] = seen.clone());
         }
         Ok(seen)
+    }
+}
+
+/// Of what the kernel knows more than addresses and protocol number, but ctbench does not.
+fn not_followed(packet: &Packet, transport: &[u8]) -> Option<&'static str> {
+    const SCTP: u8 = 132;
+    match (packet.protocol, transport) {
+        (SCTP, _) if !packet.has(flags::NO_PORTS) => Some("SCTP's ports and states"),
+        // Version 1 (RFC 2637).
+        (protocol::GRE, [_, version, ..]) if version & 7 == 1 => Some("GRE's call identifiers (PPTP)"),
+        _ => None,
     }
 }
 
@@ -215,6 +232,7 @@ impl Incomparable {
             Incomparable::NotTaken => "not taken by the kernel's device".into(),
             Incomparable::Cut => "headers cut off by the capture".into(),
             Incomparable::Clock => "within the resolution of the judge's clock".into(),
+            Incomparable::NotFollowed(what) => format!("{what}, which the kernel follows and ctbench does not"),
             Incomparable::ReassemblyClock => "pieces too far apart: the kernel waits for them on its own clock".into(),
         }
     }
