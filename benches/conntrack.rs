@@ -1,15 +1,17 @@
 //! The state machine: what it costs a packet over a bare hit in the same table.
 //!
-//! `cargo bench --bench conntrack`. One core, one lock-free table, established TCP connections that
-//! exchange data and acknowledgements; bursts of 32, prefetched. The bare hit finds the entry and moves
-//! its deadline. Variants alternate within each block; only differences within a block count.
+//! `cargo bench --bench conntrack`. One core, one lock-free table, in two of its modes; established TCP
+//! connections that exchange data and acknowledgements; bursts of 32, prefetched. The bare hit finds the entry
+//! and moves its deadline. That of a TCP entry also makes itself alone with the entry's windows, as the table
+//! does for every tracker that checks windows: what a tracker adds to it is the state machine's cost.
+//! Variants alternate within each block; only differences within a block count.
 
-use ctbench::conntrack::{Config, Detail, OnFull, Profile, TcpWindow, Tracker, Transition};
+use ctbench::conntrack::{Config, OnFull, Profile, TcpWindow, Tracker, Transition, Windows};
 use ctbench::engine::State;
 use ctbench::measure::Clock;
 use ctbench::measure::statistics::{Estimate, Random, median, paired_difference};
 use ctbench::packet::{Direction, Packet, TcpFields, protocol};
-use ctbench::table::lockfree::LockFree;
+use ctbench::table::lockfree::{LockFree, OwnerOnly};
 use ctbench::table::{Fate, FlowHash, FlowTable, Geometry, HashKey, Insert, Place};
 use std::hint::black_box;
 
@@ -67,18 +69,18 @@ fn replay<T: FlowTable>(
     hash: &FlowHash,
     shard_hash: &FlowHash,
     detail: bool,
-    hit: impl Fn(&mut ctbench::conntrack::Connection, &mut Detail, &Packet) -> State,
+    hit: impl Fn(&mut ctbench::conntrack::Connection, &mut Windows, &Packet) -> State,
 ) -> u64 {
     let mut places = [Place::default(); 32];
     let mut established = 0;
     for burst in packets.chunks(32) {
         for (place, packet) in places.iter_mut().zip(burst) {
             let key = packet.flow_key();
-            *place = Place { shard: shard_hash.shard(&key, SHARDS), hash: hash.hash(&key) };
+            *place = Place { shard: shard_hash.shard(&key, SHARDS), hash: hash.hash(&key), hint: 0 };
             table.prefetch(*place);
         }
-        for place in &places[..burst.len()] {
-            table.prefetch_entry(*place);
+        for place in &mut places[..burst.len()] {
+            table.prefetch_entry(place);
         }
         for (place, packet) in places.iter().zip(burst) {
             let key = packet.flow_key();
@@ -90,6 +92,51 @@ fn replay<T: FlowTable>(
     established
 }
 
+/// ns a packet of one variant: 0 is the bare hit, 1 the bare hit that may touch the windows, and
+/// n + 2 the n-th tracker.
+fn measure<T: FlowTable>(clock: &Clock, worker: &mut T, input: &Input, variant: usize) -> f64 {
+    let Input { handshakes, packets, hash, shard_hash, trackers } = input;
+    let tracker = &trackers[variant.max(2) - 2];
+    let windows = variant == 1 || (variant > 1 && tracker.checks_windows(protocol::TCP));
+    for packet in handshakes {
+        let key = packet.flow_key();
+        let place = Place { shard: shard_hash.shard(&key, SHARDS), hash: hash.hash(&key), hint: 0 };
+        let known = worker
+            .update(place, &key, windows, |connection, words| (Fate::Keep, tracker.advance(connection, words, packet)));
+        if known.is_none() {
+            let mut words = Windows::default();
+            let connection = tracker.open(packet, &mut words).expect("a SYN opens");
+            let words = windows.then_some(&words);
+            assert_eq!(worker.insert(place, &key, &connection, words, packet.time_ns), Insert::Done);
+        }
+    }
+    let start = clock.raw();
+    let established = if variant < 2 {
+        replay(worker, packets, hash, shard_hash, windows, |connection, _, packet| {
+            connection.expires_ns = packet.time_ns + 300_000_000_000;
+            State::Established
+        })
+    } else {
+        replay(worker, packets, hash, shard_hash, windows, |connection, words, packet| {
+            match tracker.advance(connection, words, packet) {
+                Transition::Store(state) => state,
+                _ => State::Invalid,
+            }
+        })
+    };
+    let elapsed = clock.ns(start, clock.raw());
+    assert_eq!(black_box(established), packets.len() as u64, "every packet belongs to its connection");
+    elapsed as f64 / packets.len() as f64
+}
+
+struct Input {
+    handshakes: Vec<Packet>,
+    packets: Vec<Packet>,
+    hash: FlowHash,
+    shard_hash: FlowHash,
+    trackers: [Tracker; 3],
+}
+
 fn main() {
     let clock = Clock::new();
     let (handshakes, packets) = conversations();
@@ -97,62 +144,41 @@ fn main() {
     let geometry = Geometry::with_capacity(u64::from(2 * FLOWS), SHARDS);
     let windows = [TcpWindow::Off, TcpWindow::Liberal, TcpWindow::Strict];
     let trackers = windows.map(|tcp_window| Tracker::new(&Config { tcp_window, ..Config::new(Profile::Linux) }));
-    let mut table = LockFree::new(geometry, OnFull::DropNew, hash);
+    let input = Input { handshakes, packets, hash, shard_hash, trackers };
+    let mut shared = LockFree::new(geometry, OnFull::DropNew, hash);
+    let mut owned = LockFree::<OwnerOnly>::of_shards(geometry, OnFull::DropNew, hash, |_| true);
 
-    // Sample 0 is the bare hit, sample n + 1 the n-th tracker.
-    let mut ns: [Vec<f64>; 4] = Default::default();
+    // By table and variant.
+    let mut ns: [[Vec<f64>; 5]; 2] = Default::default();
     let mut random = Random::new(3);
     for _ in 0..BLOCKS {
-        let mut order = [0, 1, 2, 3];
+        let mut order: Vec<(usize, usize)> = (0..10).map(|n| (n % 2, n / 2)).collect();
         random.shuffle(&mut order);
-        for variant in order {
-            let tracker = &trackers[variant.max(1) - 1];
-            let detail = tracker.uses_detail(protocol::TCP);
-            table.clear();
-            let mut worker = table.worker();
-            for packet in &handshakes {
-                let key = packet.flow_key();
-                let place = Place { shard: shard_hash.shard(&key, SHARDS), hash: hash.hash(&key) };
-                let known = worker.update(place, &key, detail, |connection, words| {
-                    (Fate::Keep, tracker.advance(connection, words, packet))
-                });
-                if known.is_none() {
-                    let mut words = Detail::default();
-                    let connection = tracker.open(packet, &mut words).expect("a SYN opens");
-                    let words = detail.then_some(&words);
-                    assert_eq!(worker.insert(place, &key, &connection, words, packet.time_ns), Insert::Done);
-                }
-            }
-            let start = clock.raw();
-            let established = if variant == 0 {
-                replay(&mut worker, &packets, &hash, &shard_hash, false, |connection, _, packet| {
-                    connection.expires_ns = packet.time_ns + 300_000_000_000;
-                    State::Established
-                })
+        for (table, variant) in order {
+            ns[table][variant].push(if table == 0 {
+                shared.clear();
+                measure(&clock, &mut shared.worker(), &input, variant)
             } else {
-                replay(&mut worker, &packets, &hash, &shard_hash, detail, |connection, words, packet| {
-                    match tracker.advance(connection, words, packet) {
-                        Transition::Store(state) => state,
-                        _ => State::Invalid,
-                    }
-                })
-            };
-            let elapsed = clock.ns(start, clock.raw());
-            assert_eq!(black_box(established), packets.len() as u64, "every packet belongs to its connection");
-            ns[variant].push(elapsed as f64 / packets.len() as f64);
+                owned.clear();
+                measure(&clock, &mut owned.owner(), &input, variant)
+            });
         }
     }
 
     let show = |e: Estimate| format!("{:+.1} ns ({:+.1} to {:+.1})", e.value, e.ci95[0], e.ci95[1]);
-    println!("{} packets of {FLOWS} established connections; median of {BLOCKS} blocks", packets.len());
-    println!("bare hit                    {:>6.1} ns a packet", median(&ns[0]));
-    for (name, wanted, samples) in [
-        ("state machine, windows off", None, &ns[1]),
-        ("state machine, liberal", Some(10), &ns[2]),
-        ("state machine, strict", Some(15), &ns[3]),
-    ] {
-        let extra = paired_difference(samples, &ns[0], 1);
-        let wanted = wanted.map_or(String::new(), |wanted| format!("  (wanted: at most +{wanted} ns)"));
-        println!("{name:27} {:>6.1} ns a packet, {}{wanted}", median(samples), show(extra));
+    println!("{} packets of {FLOWS} established connections; median of {BLOCKS} blocks", input.packets.len());
+    for (table, ns) in ["lockfree, shared", "lockfree, owner-only"].iter().zip(&ns) {
+        println!("\n{table}");
+        println!("  bare hit                        {:>6.1} ns a packet", median(&ns[0]));
+        for (name, base, wanted, samples) in [
+            ("bare hit of a TCP entry", 0, None, &ns[1]),
+            ("state machine, windows off", 0, None, &ns[2]),
+            ("state machine, liberal", 1, Some(10), &ns[3]),
+            ("state machine, strict", 1, Some(15), &ns[4]),
+        ] {
+            let extra = paired_difference(samples, &ns[base], 1);
+            let wanted = wanted.map_or(String::new(), |wanted| format!("  (wanted: at most +{wanted} ns)"));
+            println!("  {name:31} {:>6.1} ns a packet, {}{wanted}", median(samples), show(extra));
+        }
     }
 }

@@ -20,5 +20,5 @@ pub const MAX_TIMEOUT_S: u64 = 9 * 365 * 86_400;
 pub use config::{Config, Invalid, MAX_EVICTION_CANDIDATES, OnFull, Profile, TcpWindow, Timeouts};
 pub use status::{Side, Status};
 pub use timers::Timers;
-pub use tracker::{Connection, Detail, Tracker, Transition};
-pub use window::Track;
+pub use tracker::{Connection, Notes, Tracker, Transition};
+pub use window::{Track, Windows};

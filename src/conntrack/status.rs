@@ -53,6 +53,11 @@ impl LastSegment {
     }
 
     #[inline(always)]
+    pub(super) fn is_from_side_of(self, other: LastSegment) -> bool {
+        (self.0 ^ other.0) & 8 == 0
+    }
+
+    #[inline(always)]
     pub(super) fn is_from(self, side: Side) -> bool {
         self.0 >> 3 == side as u8
     }

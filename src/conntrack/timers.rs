@@ -10,6 +10,8 @@ const NS_PER_S: u64 = 1_000_000_000;
 pub struct Timers {
     /// Per [`TcpState`].
     pub(super) tcp: [u64; TcpState::COUNT],
+    /// An established connection's, and the same while data is unacknowledged.
+    pub(super) established: [u64; 2],
     pub(super) max_retrans: u64,
     pub(super) unacknowledged: u64,
     pub(super) udp: u64,
@@ -45,6 +47,7 @@ impl Timers {
         }
         Timers {
             tcp,
+            established: [ns(t.tcp_established), ns(t.tcp_established.min(t.tcp_unacknowledged))],
             max_retrans: ns(t.tcp_max_retrans),
             unacknowledged: ns(t.tcp_unacknowledged),
             udp: ns(t.udp),

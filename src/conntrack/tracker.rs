@@ -1,7 +1,7 @@
 //! What a packet does to its connection, for every protocol.
 
 use super::tcp::{self, Step};
-use super::{Config, Side, Status, Timers, Track};
+use super::{Config, Side, Status, Timers, Track, Windows};
 use crate::engine::State;
 use crate::packet::{IcmpRole, Packet, flags, protocol};
 
@@ -10,33 +10,25 @@ const NS_PER_S: u64 = 1_000_000_000;
 /// A UDP conversation that is still going on after this long is a stream.
 const UDP_STREAM_AFTER_NS: u64 = 2 * NS_PER_S;
 
+/// Room for what only some protocols remember. TCP: the last segment. UDP: when the conversation becomes a
+/// stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// TCP: the last segment's class, repetitions and window.
+    pub marks: u32,
+    /// TCP: its sequence and acknowledgement numbers. UDP: the time, in ns.
+    pub number: u64,
+}
+
 /// What is remembered of every connection, beside its flow key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
     /// Side bits, replied, assured, TCP state.
     pub status: Status,
     /// The first instant, in packet time, at which the entry no longer exists.
     pub expires_ns: u64,
-}
-
-/// What only some protocols remember: TCP window data ([`Track`]), or when a UDP conversation
-/// becomes a stream (first two words).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct Detail(pub [u32; Detail::WORDS]);
-
-impl Detail {
-    /// Its length in words.
-    pub const WORDS: usize = 14;
-
-    fn set_stream_after(&mut self, time_ns: u64) {
-        (self.0[0], self.0[1]) = (time_ns as u32, (time_ns >> 32) as u32);
-    }
-
-    #[inline(always)]
-    fn stream_after(&self) -> u64 {
-        u64::from(self.0[0]) | u64::from(self.0[1]) << 32
-    }
+    /// What the protocol needs beside this. Only TCP with window checks changes it after the first packet.
+    pub notes: Notes,
 }
 
 /// What becomes of the connection. The packet's label says how rules see it.
@@ -64,44 +56,37 @@ impl Tracker {
         Tracker { timers: Timers::new(config) }
     }
 
-    /// True if TCP connections remember window data in their [`Detail`].
+    /// True if connections of this protocol use [`Windows`], and may change their notes.
     #[inline(always)]
-    pub fn checks_windows(&self) -> bool {
-        self.timers.check_window
-    }
-
-    /// True if connections of this protocol use their [`Detail`].
-    #[inline(always)]
-    pub fn uses_detail(&self, protocol_number: u8) -> bool {
-        match protocol_number {
-            protocol::TCP => self.timers.check_window,
-            protocol::UDP => true,
-            _ => false,
-        }
+    pub fn checks_windows(&self, protocol_number: u8) -> bool {
+        self.timers.check_window && protocol_number == protocol::TCP
     }
 
     /// Opens a connection with a packet that belongs to none. `None`: the packet is INVALID.
     ///
-    /// The connection counts only if the packet also passes the rules.
+    /// The connection counts only if the packet also passes the rules. `windows` must be empty; it is
+    /// filled if the protocol uses it.
     #[inline]
-    pub fn open(&self, packet: &Packet, detail: &mut Detail) -> Option<Connection> {
+    pub fn open(&self, packet: &Packet, windows: &mut Windows) -> Option<Connection> {
         if packet.flags & (flags::INVALID | flags::ICMP_ERROR | flags::NO_PORTS) != 0 {
             return None;
         }
         let now = packet.time_ns;
         let mut status = Status::opened_by(packet.direction());
+        let mut notes = Notes::default();
         let timeout = match packet.protocol {
             protocol::TCP => {
-                let (opened, track, timeout) = tcp::open(packet, &self.timers, self.timers.loose)?;
+                let mut track = Track::new(&mut notes, windows);
+                let (opened, timeout) = tcp::open(packet, &self.timers, &mut track)?;
                 status = opened;
-                match self.timers.check_window {
-                    true => *Track::of(detail) = track,
-                    false => status.set_last(track.last()),
+                if !self.timers.check_window {
+                    status.set_last(track.last());
+                    notes = Notes::default();
                 }
                 timeout
             }
             protocol::UDP => {
-                detail.set_stream_after(now.saturating_add(UDP_STREAM_AFTER_NS));
+                notes.number = now.saturating_add(UDP_STREAM_AFTER_NS);
                 self.timers.udp
             }
             protocol::ICMP | protocol::ICMPV6 => match packet.icmp_role() {
@@ -111,12 +96,12 @@ impl Tracker {
             protocol::GRE => self.timers.gre,
             _ => self.timers.other,
         };
-        Some(Connection { status, expires_ns: now.saturating_add(timeout) })
+        Some(Connection { status, expires_ns: now.saturating_add(timeout), notes })
     }
 
     /// Applies a packet to the connection of its flow.
-    #[inline]
-    pub fn advance(&self, connection: &mut Connection, detail: &mut Detail, packet: &Packet) -> Transition {
+    #[inline(always)]
+    pub fn advance(&self, connection: &mut Connection, windows: &mut Windows, packet: &Packet) -> Transition {
         if packet.time_ns >= connection.expires_ns {
             return Transition::Expired;
         }
@@ -127,13 +112,15 @@ impl Tracker {
             };
         }
         let side = connection.status.side(packet.direction());
+        if packet.protocol == protocol::TCP {
+            return self.advance_tcp(connection, windows, side, packet);
+        }
         let now = packet.time_ns;
         let timeout = match packet.protocol {
-            protocol::TCP => return self.advance_tcp(connection, detail, side, packet),
             protocol::UDP => {
                 if !connection.status.replied() {
                     self.timers.udp
-                } else if now > detail.stream_after() {
+                } else if now > connection.notes.number {
                     connection.status.set_assured();
                     self.timers.udp_stream
                 } else {
@@ -155,18 +142,57 @@ impl Tracker {
         Transition::Store(label(&mut connection.status, side))
     }
 
-    #[inline]
-    fn advance_tcp(&self, connection: &mut Connection, detail: &mut Detail, side: Side, packet: &Packet) -> Transition {
+    #[inline(always)]
+    fn advance_tcp(
+        &self,
+        connection: &mut Connection,
+        windows: &mut Windows,
+        side: Side,
+        packet: &Packet,
+    ) -> Transition {
+        if self.timers.check_window {
+            return self.follow_tcp(connection, windows, side, packet);
+        }
+        // The last segment stands in the status, so that the notes stay as they are.
+        let last = Notes { marks: connection.status.last().bits(), number: 0 };
+        let notes = std::mem::replace(&mut connection.notes, last);
+        let transition = self.follow_tcp(connection, windows, side, packet);
+        connection.status.set_last(Track::new(&mut connection.notes, windows).last());
+        connection.notes = notes;
+        transition
+    }
+
+    #[inline(always)]
+    fn follow_tcp(
+        &self,
+        connection: &mut Connection,
+        windows: &mut Windows,
+        side: Side,
+        packet: &Packet,
+    ) -> Transition {
+        let mut track = Track::new(&mut connection.notes, windows);
+        if let Some(timeout) = tcp::step_plainly(&mut connection.status, &mut track, side, packet, &self.timers) {
+            connection.expires_ns = packet.time_ns.saturating_add(timeout);
+            return Transition::Store(State::Established);
+        }
+        // A copy, so that the connection of nearly every packet stays in registers.
+        let mut copy = *connection;
+        let transition = self.follow_tcp_fully(&mut copy, windows, side, packet);
+        *connection = copy;
+        transition
+    }
+
+    #[inline(never)]
+    fn follow_tcp_fully(
+        &self,
+        connection: &mut Connection,
+        windows: &mut Windows,
+        side: Side,
+        packet: &Packet,
+    ) -> Transition {
         let now = packet.time_ns;
-        let status = &mut connection.status;
-        let step = if self.timers.check_window {
-            tcp::step(status, Track::of(detail), side, packet, &self.timers)
-        } else {
-            let mut track = Track::of_flags_only(status.last());
-            let step = tcp::step(status, &mut track, side, packet, &self.timers);
-            status.set_last(track.last());
-            step
-        };
+        let mut track = Track::new(&mut connection.notes, windows);
+        let step = tcp::step(&mut connection.status, &mut track, side, packet, &self.timers);
         match step {
             Step::Refresh(timeout) => connection.expires_ns = now.saturating_add(timeout),
             Step::Keep => {}

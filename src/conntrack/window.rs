@@ -6,7 +6,7 @@
 
 use super::status::LastSegment;
 use super::tcp::{Segment, TcpState};
-use super::{Detail, Side, Status};
+use super::{Notes, Side, Status};
 use crate::packet::{Packet, tcp_flags};
 
 /// An acknowledgement may lag this far behind, in bytes, even if the window is smaller
@@ -25,89 +25,90 @@ fn after(a: u32, b: u32) -> bool {
     before(b, a)
 }
 
-/// What is known of the data that one end sends.
+/// What is known of one end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-struct Sender {
+struct End {
     /// One past the last sequence number sent.
     end: u32,
-    /// One past the last sequence number that the receiver's window allows.
+    /// One past the last sequence number that the other end's window allows.
     max_end: u32,
     /// The largest window that this end has offered, in bytes; 0: nothing known of it yet.
     max_window: u32,
     /// The highest acknowledgement that this end has sent.
     max_ack: u32,
+    /// The bits of `flag`, above them the window scale, 0 to 14 (4 bits, from bit 8). From bit 16 on,
+    /// at the original end: the options of the last ignored SYN, in the same form.
+    marks: u32,
 }
 
-/// Sequence numbers of both ends, and what else window tracking remembers.
+impl End {
+    #[inline(always)]
+    fn has(&self, flag: u32) -> bool {
+        self.marks & flag != 0
+    }
+
+    #[inline(always)]
+    fn scale(&self) -> u32 {
+        self.marks >> 8 & 15
+    }
+
+    /// Flags and scale anew, as a SYN's options say.
+    fn replace_options(&mut self, options: OptionBits) {
+        self.marks = self.marks & 0xffff_0000 | options.0;
+    }
+
+    fn forget_scale(&mut self) {
+        self.marks &= !0xf00;
+    }
+
+    fn start(&mut self, end: u32, max_end: u32, window: u32) {
+        (self.end, self.max_end, self.max_window) = (end, max_end, window.max(1));
+    }
+}
+
+/// What TCP window tracking remembers of both ends: 44 bytes.
 ///
-/// Every field is a whole 32-bit word. Tables copy it word by word; a word that was written in
-/// parts and is then read whole would make the CPU wait for the parts (a failed store-to-load
-/// forward: they took a quarter of all time while flags and scales were bytes).
+/// Every field is a whole 32-bit word: a word that was written in parts and is then read whole makes
+/// the CPU wait for the parts (a failed store-to-load forward: they took a quarter of all time while
+/// flags and scales were bytes).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Track {
-    senders: [Sender; 2],
-    /// Sequence number of the last ACK segment.
-    last_seq: u32,
-    /// Acknowledgement of the last ACK segment.
-    pub(super) last_ack: u32,
+pub struct Windows {
+    ends: [End; 2],
     /// End of the last ACK segment, or of the last ignored one.
-    pub(super) last_end: u32,
-    /// Window of the same, as sent: 16 bits.
-    pub(super) last_window: u32,
-    ends: Ends,
-    notes: Notes,
+    last_end: u32,
 }
 
-const _: () = assert!(size_of::<Track>() == size_of::<Detail>() && align_of::<Track>() == align_of::<Detail>());
+impl Windows {
+    /// Anything, to be recognised.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn of_test(value: u32) -> Self {
+        let end = End { end: value, max_end: !value, max_window: value, max_ack: value, marks: value };
+        Windows { ends: [end; 2], last_end: value }
+    }
 
-/// For each end, in 16 bits: the bits of `flag`, and above them its window scale, 0 to 14.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(transparent)]
-struct Ends(u32);
-
-impl Ends {
+    /// The end that sends, and the end that receives.
     #[inline(always)]
-    fn has(self, side: Side, flag: u32) -> bool {
-        self.0 >> (16 * side as u32) & flag != 0
-    }
-
-    #[inline(always)]
-    fn set(&mut self, side: Side, flag: u32) {
-        self.0 |= flag << (16 * side as u32);
-    }
-
-    #[inline(always)]
-    fn clear(&mut self, side: Side, flag: u32) {
-        self.0 &= !(flag << (16 * side as u32));
-    }
-
-    #[inline(always)]
-    fn any(self, flag: u32) -> bool {
-        self.0 & (flag | flag << 16) != 0
-    }
-
-    #[inline(always)]
-    fn scale(self, side: Side) -> u32 {
-        self.0 >> (16 * side as u32 + 8) & 15
-    }
-
-    fn replace(&mut self, side: Side, options: OptionBits) {
-        let shift = 16 * side as u32;
-        self.0 = self.0 & !(0xffff << shift) | options.0 << shift;
-    }
-
-    fn flags(self, side: Side) -> u32 {
-        self.0 >> (16 * side as u32) & 0xff
-    }
-
-    fn forget_scales(&mut self) {
-        self.0 &= 0x00ff_00ff;
+    fn ends(&mut self, sender: Side) -> (&mut End, &mut End) {
+        let [original, reply] = &mut self.ends;
+        match sender {
+            Side::Original => (original, reply),
+            Side::Reply => (reply, original),
+        }
     }
 }
 
-/// What the options of a SYN say, as in one half of [`Ends`].
+/// All that the state machine remembers of a connection beside its status.
+pub struct Track<'a> {
+    notes: &'a mut Notes,
+    windows: &'a mut Windows,
+}
+
+// What TCP keeps in a connection's [`Notes`]. `marks`: the last segment that was taken note of (4 bits), how
+// often the last ACK segment was repeated (8 bits, from bit 8), and its window, or that of the last ignored
+// segment, as sent (16 bits, from bit 16). `number`: sequence number of the last ACK segment, or of the last
+// ignored one, and above it its acknowledgement.
+
+/// What the options of a SYN say, as in the low half of [`End::marks`].
 #[derive(Clone, Copy)]
 struct OptionBits(u32);
 
@@ -119,12 +120,6 @@ impl OptionBits {
         OptionBits(u32::from(options.window_scale.unwrap_or(0)) << 8 | scales | sack)
     }
 }
-
-/// The last segment that was taken note of (4 bits), how often the last ACK segment was repeated
-/// (8 bits, from bit 8), and the options of the last ignored SYN (16 bits, from bit 16).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(transparent)]
-struct Notes(u32);
 
 mod flag {
     /// Offered window scaling.
@@ -173,73 +168,74 @@ fn end_of(packet: &Packet) -> u32 {
     packet.seq().wrapping_add(u32::from(packet.payload_len())).wrapping_add(control)
 }
 
-impl Track {
+impl<'a> Track<'a> {
     /// So many repetitions of one ACK shorten the timer (`nf_conntrack_tcp_max_retrans`).
     pub(super) const MAX_RETRANSMITS: u32 = 3;
 
-    /// The window data in a connection's detail.
     #[inline(always)]
-    pub(super) fn of(detail: &mut Detail) -> &mut Track {
-        // SAFETY: both are `repr(C)` or `repr(transparent)` over 14 words of 32 bits (sizes and
-        // alignments are asserted above), and any bits are a valid word.
-        unsafe { &mut *std::ptr::from_mut(detail).cast::<Track>() }
-    }
-
-    /// For connections whose windows are not checked: only the last segment is known.
-    #[inline(always)]
-    pub(super) fn of_flags_only(last: LastSegment) -> Self {
-        let mut track = Track::default();
-        track.set_last(last);
-        track
+    pub(super) fn new(notes: &'a mut Notes, windows: &'a mut Windows) -> Self {
+        Track { notes, windows }
     }
 
     /// The last segment that was taken note of.
     #[inline(always)]
     pub(super) fn last(&self) -> LastSegment {
-        LastSegment::from_bits(self.notes.0 & 0xf)
+        LastSegment::from_bits(self.notes.marks & 0xf)
     }
 
     #[inline(always)]
     pub(super) fn set_last(&mut self, last: LastSegment) {
-        self.notes.0 = self.notes.0 & !0xf | last.bits();
+        self.notes.marks = self.notes.marks & !0xf | last.bits();
     }
 
     /// How often the last ACK segment was repeated. The count wraps at 256, as the kernel's does.
     #[inline(always)]
     pub(super) fn retransmits(&self) -> u32 {
-        self.notes.0 >> 8 & 0xff
+        self.notes.marks >> 8 & 0xff
     }
 
+    /// The window of the last ACK segment, or of the last ignored one, as sent.
     #[inline(always)]
-    fn set_retransmits(&mut self, count: u32) {
-        self.notes.0 = self.notes.0 & !0xff00 | (count & 0xff) << 8;
+    pub(super) fn last_window(&self) -> u32 {
+        self.notes.marks >> 16
     }
 
-    /// A connection opened by this SYN.
-    pub(super) fn from_syn(packet: &Packet) -> Self {
-        let mut track = Track::default();
-        let end = end_of(packet);
-        track.senders[0] = Sender { end, max_end: end, max_window: u32::from(packet.window()).max(1), max_ack: 0 };
-        track.read_syn_options(Side::Original, packet);
-        track
+    /// The acknowledgement of the last ACK segment.
+    #[inline(always)]
+    pub(super) fn set_last_ack(&mut self, ack: u32) {
+        self.notes.number = self.notes.number & 0xffff_ffff | u64::from(ack) << 32;
     }
 
-    /// A connection picked up at this segment. Scales are unknown, so windows are not enforced.
-    pub(super) fn from_mid_stream(packet: &Packet) -> Self {
-        let mut track = Track::default();
+    fn last_ack(&self) -> u32 {
+        (self.notes.number >> 32) as u32
+    }
+
+    /// End of the last ACK segment, or of the last ignored one.
+    pub(super) fn last_end(&self) -> u32 {
+        self.windows.last_end
+    }
+
+    /// Begins a connection with this SYN. Nothing is known yet.
+    pub(super) fn start_with_syn(&mut self, packet: &Packet) {
         let end = end_of(packet);
-        let max_window = u32::from(packet.window()).max(1);
-        track.senders[0] = Sender { end, max_end: end.wrapping_add(max_window), max_window, max_ack: 0 };
-        for side in [Side::Original, Side::Reply] {
-            track.ends.set(side, flag::SACK | flag::LIBERAL);
+        self.windows.ends[0].start(end, end, u32::from(packet.window()));
+        self.read_syn_options(Side::Original, packet);
+    }
+
+    /// Picks a connection up at this segment. Scales are unknown, so windows are not enforced.
+    pub(super) fn start_in_mid_stream(&mut self, packet: &Packet) {
+        let (end, window) = (end_of(packet), u32::from(packet.window()).max(1));
+        self.windows.ends[0].start(end, end.wrapping_add(window), window);
+        for end in &mut self.windows.ends {
+            end.marks = flag::SACK | flag::LIBERAL;
         }
-        track
     }
 
     /// Some end has sent data that was not acknowledged yet.
     #[inline(always)]
     pub(super) fn unacknowledged(&self) -> bool {
-        self.ends.any(flag::UNACKNOWLEDGED)
+        let [original, reply] = &self.windows.ends;
+        (original.marks | reply.marks) & flag::UNACKNOWLEDGED != 0
     }
 
     /// A SYN's options replace what was known of its sender. One without any options says nothing new
@@ -248,68 +244,121 @@ impl Track {
         if !packet.syn_options().any {
             return;
         }
-        let kept = self.ends.flags(side) & flag::LIBERAL;
-        self.ends.replace(side, OptionBits(OptionBits::of(packet).0 | kept));
+        let sender = &mut self.windows.ends[side as usize];
+        let kept = sender.marks & flag::LIBERAL;
+        sender.replace_options(OptionBits(OptionBits::of(packet).0 | kept));
     }
 
     /// The first SYN or SYN/ACK of an end, or a new one that replaces it.
     fn init_sender(&mut self, side: Side, packet: &Packet, end: u32) {
-        let sender = &mut self.senders[side as usize];
-        sender.end = end;
-        sender.max_end = end;
-        sender.max_window = u32::from(packet.window()).max(1);
+        self.windows.ends[side as usize].start(end, end, u32::from(packet.window()));
         self.read_syn_options(side, packet);
-        let both_scale = self.ends.has(side, flag::SCALES) && self.ends.has(side.other(), flag::SCALES);
-        if side == Side::Reply && !both_scale {
+        let ends = &mut self.windows.ends;
+        if side == Side::Reply && !ends.iter().all(|end| end.has(flag::SCALES)) {
             // RFC 7323, section 2.2: scaling is on only if both SYNs offer it.
-            self.ends.forget_scales();
+            ends.iter_mut().for_each(End::forget_scale);
         }
     }
 
-    /// Counts how often the same ACK came in a row.
-    fn count_repetition(&mut self, this: Ack, same_side: bool) {
-        let last = (self.last_seq, self.last_ack, self.last_end, self.last_window);
-        if same_side && last == (this.seq, this.ack, this.end, this.window) {
-            self.set_retransmits(self.retransmits() + 1);
-        } else {
-            (self.last_seq, self.last_ack, self.last_end, self.last_window) =
-                (this.seq, this.ack, this.end, this.window);
-            self.set_retransmits(0);
-        }
+    /// Notes an ACK segment as the last segment. Returns how often it was repeated.
+    #[inline(always)]
+    fn count_repetition(&mut self, this: Ack, segment: LastSegment) -> u32 {
+        // One word for both, as the table keeps it: were it put together from two stores, the CPU would wait
+        // for them.
+        let number = u64::from(this.seq) | u64::from(this.ack) << 32;
+        let is_repeated = self.last().is_from_side_of(segment)
+            & (number == self.notes.number)
+            & (this.end == self.windows.last_end)
+            & (this.window == self.last_window());
+        let count = if is_repeated { (self.retransmits() + 1) & 0xff } else { 0 };
+        *self.notes = Notes { marks: segment.bits() | count << 8 | this.window << 16, number };
+        self.windows.last_end = this.end;
+        count
     }
 
     /// Remembers an ignored segment, to recognise its answer.
     pub(super) fn note_ignored(&mut self, packet: &Packet) {
-        self.last_seq = packet.seq();
-        self.last_end = end_of(packet);
-        self.last_window = u32::from(packet.window());
+        self.notes.marks = self.notes.marks & 0xffff | u32::from(packet.window()) << 16;
+        self.notes.number = self.notes.number & !0xffff_ffff | u64::from(packet.seq());
+        self.windows.last_end = end_of(packet);
     }
 
     /// Remembers the options of an ignored SYN.
     pub(super) fn note_ignored_syn_options(&mut self, packet: &Packet) {
-        self.notes.0 = self.notes.0 & 0xffff | OptionBits::of(packet).0 << 16;
+        let original = &mut self.windows.ends[0];
+        original.marks = original.marks & 0xffff | OptionBits::of(packet).0 << 16;
     }
 
     /// The ignored SYN from `side` was answered: it is the connection now.
     pub(super) fn restart_from_ignored_syn(&mut self, side: Side) {
-        let (this, other) = (side as usize, side.other() as usize);
-        self.senders[this].end = self.last_end;
-        self.senders[this].max_end = self.last_end;
-        self.senders[this].max_window = self.last_window.max(1);
-        self.senders[other] = Sender::default();
+        let (last_end, last_window) = (self.last_end(), self.last_window());
+        let options = OptionBits(self.windows.ends[0].marks >> 16);
+        let (this, other) = self.windows.ends(side);
+        this.start(last_end, last_end, last_window);
         // The SYN's end starts afresh; the other one, if it was not held to its window, still is not.
-        let kept = self.ends.flags(side.other()) & flag::LIBERAL;
-        self.ends.replace(side, OptionBits(self.notes.0 >> 16));
-        self.ends.replace(side.other(), OptionBits(kept));
+        this.replace_options(options);
+        *other = End { marks: other.marks & (0xffff_0000 | flag::LIBERAL), ..End::default() };
     }
 }
 
 /// The fields by which one ACK segment repeats another.
+#[derive(Clone, Copy)]
 struct Ack {
     seq: u32,
     ack: u32,
     end: u32,
     window: u32,
+}
+
+/// What a timer must know of an ACK segment that was let through.
+pub(super) struct Plain {
+    /// Some end has sent data that was not acknowledged yet.
+    pub(super) unacknowledged: bool,
+    /// The segment was repeated too often, or closes its sender's window.
+    pub(super) is_stalled: bool,
+}
+
+/// [`fit`] for what nearly every packet is: an ACK segment, not SYN, FIN or RST, that lies inside all
+/// bounds of a connection both of whose ends have acknowledged something. `None`, and nothing is changed, if
+/// it is anything else. Also notes the segment as the last one.
+#[inline(always)]
+pub(super) fn fit_plainly(track: &mut Track, side: Side, packet: &Packet) -> Option<Plain> {
+    let (sender, receiver) = track.windows.ends(side);
+    let (seq, ack, raw_window) = (packet.seq(), packet.ack(), u32::from(packet.window()));
+    let end = seq.wrapping_add(u32::from(packet.payload_len()));
+    let sack = if receiver.has(flag::SACK) { packet.sack_edge() } else { ack };
+    // Who has acknowledged something has offered a window. One branch for all bounds: each by itself is
+    // nearly always kept.
+    let both_known = sender.marks & receiver.marks & flag::ACKED != 0;
+    let data_inside = !after(seq, sender.max_end)
+        & !after(end, sender.max_end)
+        & after(end, sender.end.wrapping_sub(receiver.max_window).wrapping_sub(1));
+    let ack_inside = !after(sack, receiver.end)
+        & after(sack, receiver.end.wrapping_sub(sender.max_window.max(ACK_LAG)).wrapping_sub(1));
+    if !(both_known & data_inside & ack_inside) {
+        return None;
+    }
+    let this = Ack { seq, ack, end, window: raw_window };
+    learn(sender, receiver, this, sack, raw_window << sender.scale());
+    let unacknowledged = (sender.marks | receiver.marks) & flag::UNACKNOWLEDGED != 0;
+    let count = track.count_repetition(this, LastSegment::new(Segment::Ack, side));
+    Some(Plain { unacknowledged, is_stalled: (count >= Track::MAX_RETRANSMITS) | (raw_window == 0) })
+}
+
+/// What a segment inside the bounds says of both ends. `window` is scaled.
+#[inline(always)]
+fn learn(sender: &mut End, receiver: &mut End, this: Ack, sack: u32, window: u32) {
+    let Ack { ack, end, .. } = this;
+    sender.max_window = sender.max_window.max(window.wrapping_add(sack.wrapping_sub(ack)));
+    let is_new = after(end, sender.end);
+    sender.end = if is_new { end } else { sender.end };
+    sender.marks |= if is_new { flag::UNACKNOWLEDGED } else { 0 };
+    sender.max_ack = if after(ack, sender.max_ack) { ack } else { sender.max_ack };
+    let window_end = sack.wrapping_add(window);
+    if after(window_end, receiver.max_end.wrapping_sub(1)) {
+        receiver.max_end = window_end.wrapping_add(u32::from(window == 0));
+    }
+    receiver.marks &= if ack == receiver.end { !flag::UNACKNOWLEDGED } else { !0 };
 }
 
 /// Checks a segment against the four bounds, and learns from it if it is inside.
@@ -326,17 +375,14 @@ pub(super) fn fit(
     liberal: bool,
 ) -> Fit {
     let state = status.tcp_state();
-    let (s, r) = (side as usize, side.other() as usize);
     let flags = packet.tcp_flags();
     let (syn, has_ack) = (flags & tcp_flags::SYN != 0, flags & tcp_flags::ACK != 0);
-    let mut seq = packet.seq();
-    let mut end = end_of(packet);
-    let mut ack = packet.ack();
-    let mut sack = if track.ends.has(side.other(), flag::SACK) && !syn { packet.sack_edge() } else { ack };
+    let (mut seq, mut end, mut ack) = (packet.seq(), end_of(packet), packet.ack());
     let raw_window = u32::from(packet.window());
-    let mut window = raw_window;
+    let (sender, receiver) = track.windows.ends(side);
+    let mut sack = if receiver.has(flag::SACK) && !syn { packet.sack_edge() } else { ack };
 
-    if track.senders[s].max_window == 0 {
+    if sender.max_window == 0 {
         if syn {
             track.init_sender(side, packet, end);
             if !has_ack {
@@ -344,20 +390,16 @@ pub(super) fn fit(
             }
         } else {
             // The first that is seen of this end of a connection picked up in mid-stream.
-            let scaled = (window << track.ends.scale(side)).max(1);
-            let receiver = &mut track.senders[r];
+            let scaled = (raw_window << sender.scale()).max(1);
             if receiver.max_window == 0 {
                 receiver.end = sack;
                 receiver.max_end = sack;
             } else if sack == receiver.end.wrapping_add(1) {
                 receiver.end = sack; // Answers a keep-alive, which lies one below the stream.
             }
-            let sender = &mut track.senders[s];
-            sender.end = end;
-            sender.max_window = scaled;
-            sender.max_end = end.wrapping_add(scaled);
+            sender.start(end, end.wrapping_add(scaled), scaled);
         }
-    } else if syn && after(end, track.senders[s].end) && matches!(state, TcpState::SynSent | TcpState::SynRecv) {
+    } else if syn && after(end, sender.end) && matches!(state, TcpState::SynSent | TcpState::SynRecv) {
         // A new attempt between the same ports, with other numbers and options.
         track.init_sender(side, packet, end);
         if side == Side::Reply && !has_ack {
@@ -365,20 +407,19 @@ pub(super) fn fit(
         }
     }
 
-    let receiver = track.senders[r];
+    let (sender, receiver) = track.windows.ends(side);
     let is_reset = flags & tcp_flags::RST != 0;
     if !has_ack || (is_reset && ack == 0) {
         // No acknowledgement (or an RST that forgot it): take it as fitting.
         ack = receiver.end;
         sack = receiver.end;
     }
-    let sender = track.senders[s];
     if is_reset && seq == 0 && state == TcpState::SynSent {
         seq = sender.end;
         end = sender.end;
     }
 
-    let liberal = liberal || track.ends.has(side, flag::LIBERAL);
+    let liberal = liberal || sender.has(flag::LIBERAL);
     let outside = |fit: Fit| if liberal { Fit::Accept } else { fit };
     let ack_lag = sender.max_window.max(ACK_LAG);
     let not_too_old = after(end, sender.end.wrapping_sub(receiver.max_window).wrapping_sub(1));
@@ -395,8 +436,8 @@ pub(super) fn fit(
             && overshoot <= receiver.max_window
         {
             // Some ends send a little more than was allowed; its acknowledgement must fit later.
-            track.senders[s].end = end;
-            track.ends.set(side, flag::UNACKNOWLEDGED);
+            sender.end = end;
+            sender.marks |= flag::UNACKNOWLEDGED;
             return outside(Fit::Ignore);
         }
         return outside(Fit::Invalid);
@@ -408,34 +449,23 @@ pub(super) fn fit(
         return outside(Fit::Ignore);
     }
 
-    if !syn {
-        window <<= track.ends.scale(side);
-    }
-    let sender = &mut track.senders[s];
-    sender.max_window = sender.max_window.max(window.wrapping_add(sack.wrapping_sub(ack)));
-    if after(end, sender.end) {
-        sender.end = end;
-        track.ends.set(side, flag::UNACKNOWLEDGED);
-    }
-    if has_ack && (!track.ends.has(side, flag::ACKED) || after(ack, sender.max_ack)) {
+    if has_ack && !sender.has(flag::ACKED) {
         sender.max_ack = ack;
-        track.ends.set(side, flag::ACKED);
+        sender.marks |= flag::ACKED;
     }
     let beyond = end.wrapping_sub(sender.max_end);
-    let receiver = &mut track.senders[r];
     if receiver.max_window != 0 && (beyond as i32) > 0 {
         receiver.max_window = receiver.max_window.wrapping_add(beyond);
     }
-    let window_end = sack.wrapping_add(window);
-    if after(window_end, receiver.max_end.wrapping_sub(1)) {
-        receiver.max_end = window_end.wrapping_add(u32::from(window == 0));
-    }
-    if ack == receiver.end {
-        track.ends.clear(side.other(), flag::UNACKNOWLEDGED);
+    let window = if syn { raw_window } else { raw_window << sender.scale() };
+    let this = Ack { seq, ack, end, window: raw_window };
+    let max_ack = sender.max_ack;
+    learn(sender, receiver, this, sack, window);
+    if !has_ack {
+        sender.max_ack = max_ack; // It acknowledges nothing.
     }
     if segment == Segment::Ack {
-        let ack = Ack { seq, ack, end, window: raw_window };
-        track.count_repetition(ack, track.last().is_from(side));
+        track.count_repetition(this, LastSegment::new(segment, side));
     }
     Fit::Accept
 }
@@ -454,21 +484,21 @@ pub(super) fn judge_reset(
         // The ports may have been reused by now, so what is remembered proves nothing.
         return Reset::Skip;
     }
-    let peer = side.other() as usize;
+    let peer = &track.windows.ends[side.other() as usize];
     let established = old == TcpState::Established && status.assured();
     let seq = packet.seq();
     let last = track.last();
     let mut keep = false;
     // After a SYN that was let through, the peer's acknowledgements may belong to the old connection.
-    if track.ends.has(side.other(), flag::ACKED) && !last.is(Segment::Syn) {
-        let expected = track.senders[peer].max_ack;
+    if peer.has(flag::ACKED) && !last.is(Segment::Syn) {
+        let expected = peer.max_ack;
         if seq == 0 && !established {
             return Reset::InWindow; // Most likely the answer to a SYN that was let through.
         }
         if before(seq, expected) && !ignore_invalid_rst {
             return Reset::Invalid;
         }
-        let follows_last_data = last == LastSegment::new(Segment::Ack, side) && seq == track.last_end;
+        let follows_last_data = last == LastSegment::new(Segment::Ack, side) && seq == track.last_end();
         if !established || seq == expected || follows_last_data {
             return Reset::InWindow;
         }
@@ -476,8 +506,8 @@ pub(super) fn judge_reset(
     }
     let answers_ignored = (status.replied() && last == LastSegment::new(Segment::Syn, side.other()))
         || (!status.assured() && last.is(Segment::Ack));
-    let skip = (answers_ignored && packet.ack() == track.last_end)
-        || (old == TcpState::SynSent && last == LastSegment::new(Segment::Ack, Side::Reply) && seq == track.last_ack);
+    let skip = (answers_ignored && packet.ack() == track.last_end())
+        || (old == TcpState::SynSent && last == LastSegment::new(Segment::Ack, Side::Reply) && seq == track.last_ack());
     match (keep, skip) {
         (false, false) => Reset::InWindow,
         (false, true) => Reset::Skip,

@@ -12,7 +12,7 @@
 //! even if the rules then drop it.
 
 use super::{Allowance, Decision, Engine, MAX_BURST, Reason, Stamp, State, Verdict};
-use crate::conntrack::{Detail, Invalid, Tracker, Transition};
+use crate::conntrack::{Invalid, Tracker, Transition, Windows};
 use crate::packet::{FlowKey, Packet, flags};
 use crate::policy::untracked::Untracked;
 use crate::policy::{Epochs, Evaluate, RuleMatch};
@@ -98,13 +98,13 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
     /// The decision for a packet of a tracked flow.
     #[inline(always)]
     fn decide(&mut self, packet: &Packet, place: Place, key: &FlowKey) -> Decision {
-        let uses_detail = self.tracker.uses_detail(packet.protocol);
+        let uses_windows = self.tracker.checks_windows(packet.protocol);
         let tracker = self.tracker;
         // Another round only if the packet ended an old connection, or if another core opened the
         // same one in between.
         loop {
-            let transition = self.table.update(place, key, uses_detail, |connection, detail| {
-                let transition = tracker.advance(connection, detail, packet);
+            let transition = self.table.update(place, key, uses_windows, |connection, windows| {
+                let transition = tracker.advance(connection, windows, packet);
                 let fate = match transition {
                     Transition::Store(_) => Fate::Keep,
                     Transition::Remove(_) | Transition::Reopen => Fate::Remove,
@@ -117,7 +117,7 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
                 Some(Transition::Reopen | Transition::Expired) => continue,
                 None => {}
             }
-            if let Some(decision) = self.open(packet, place, key, uses_detail) {
+            if let Some(decision) = self.open(packet, place, key, uses_windows) {
                 return decision;
             }
         }
@@ -125,9 +125,9 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
 
     /// No connection: opens one if the tracker and the rules agree. `None`: another core did.
     #[inline]
-    fn open(&mut self, packet: &Packet, place: Place, key: &FlowKey, uses_detail: bool) -> Option<Decision> {
-        let mut detail = Detail::default();
-        let Some(connection) = self.tracker.open(packet, &mut detail) else {
+    fn open(&mut self, packet: &Packet, place: Place, key: &FlowKey, uses_windows: bool) -> Option<Decision> {
+        let mut windows = Windows::default();
+        let Some(connection) = self.tracker.open(packet, &mut windows) else {
             return Some(self.verdict(packet, State::Invalid));
         };
         let decision = self.verdict(packet, State::New);
@@ -137,8 +137,8 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
         if self.allowance.is_some() && !self.is_allowed(packet.time_ns) {
             return Some(Decision::new(Verdict::Drop, State::New, Reason::AllowanceExceeded));
         }
-        let detail = uses_detail.then_some(&detail);
-        match self.table.insert(place, key, &connection, detail, packet.time_ns) {
+        let windows = uses_windows.then_some(&windows);
+        match self.table.insert(place, key, &connection, windows, packet.time_ns) {
             Insert::Done => Some(decision),
             Insert::Exists => None,
             Insert::Full => Some(Decision::new(Verdict::Drop, State::New, Reason::TableFull)),
@@ -194,7 +194,7 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
             self.burst.tracked[i] = tracked;
             if tracked {
                 let key = packets[i].flow_key();
-                let place = Place { shard: u32::from(shards[i]), hash: self.hash.hash(&key) };
+                let place = Place { shard: u32::from(shards[i]), hash: self.hash.hash(&key), hint: 0 };
                 self.table.prefetch(place);
                 self.burst.keys[i] = key;
                 self.burst.places[i] = place;
@@ -202,7 +202,7 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
         }
         for i in 0..count {
             if self.burst.tracked[i] {
-                self.table.prefetch_entry(self.burst.places[i]);
+                self.table.prefetch_entry(&mut self.burst.places[i]);
             }
         }
         for i in 0..count {

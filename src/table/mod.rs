@@ -12,7 +12,7 @@ mod sync;
 
 pub use hash::{FlowHash, HashKey};
 
-use crate::conntrack::{Connection, Detail};
+use crate::conntrack::{Connection, Windows};
 use crate::packet::FlowKey;
 
 /// Where a flow belongs: its shard, and its hash inside the shard.
@@ -22,6 +22,8 @@ pub struct Place {
     pub shard: u32,
     /// Keyed hash of the flow.
     pub hash: u64,
+    /// Where in its bucket [`FlowTable::prefetch_entry`] has found the flow; any value is right.
+    pub hint: u32,
 }
 
 /// Size of a table, fixed when it is made.
@@ -123,31 +125,31 @@ pub trait FlowTable: Send {
     /// Asks the memory for what `update` will read first.
     fn prefetch(&self, place: Place);
 
-    /// Asks the memory for the entry itself; its bucket should have arrived.
-    fn prefetch_entry(&self, place: Place);
+    /// Asks the memory for the entry itself; its bucket should have arrived. May leave a hint for `update`.
+    fn prefetch_entry(&self, place: &mut Place);
 
     /// Finds the entry of a flow, expired or not, lets `change` do its work on it, and does to it
     /// what `change` says. `None`: the flow has no entry.
     ///
-    /// `detail` says whether the protocol uses [`Detail`]; if not, `change` finds it empty or stale.
-    /// In a shared table another core may act on the entry in between; then `change` runs again, on
-    /// what the other core has left.
+    /// `uses_windows` says whether the protocol uses [`Windows`]. If not, `change` finds anything in them,
+    /// and leaves them and the connection's notes alone. In a shared table another core may then act on the
+    /// entry in between: `change` runs again, on what the other core has left.
     fn update<R>(
         &mut self,
         place: Place,
         key: &FlowKey,
-        detail: bool,
-        change: impl FnMut(&mut Connection, &mut Detail) -> (Fate, R),
+        uses_windows: bool,
+        change: impl FnMut(&mut Connection, &mut Windows) -> (Fate, R),
     ) -> Option<R>;
 
-    /// Adds a flow that has no entry. `detail` if its protocol uses it; `now_ns`: packet time, to make
+    /// Adds a flow that has no entry. `windows` if its protocol uses them; `now_ns`: packet time, to make
     /// room by removing what has expired.
     fn insert(
         &mut self,
         place: Place,
         key: &FlowKey,
         connection: &Connection,
-        detail: Option<&Detail>,
+        windows: Option<&Windows>,
         now_ns: u64,
     ) -> Insert;
 

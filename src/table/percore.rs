@@ -3,7 +3,7 @@
 //! Only valid while steering brings both directions of a flow to one core.
 
 use super::{Fate, FlowTable, Geometry, Insert, Place, TableCounters};
-use crate::conntrack::{Connection, Detail, MAX_EVICTION_CANDIDATES, OnFull};
+use crate::conntrack::{Connection, MAX_EVICTION_CANDIDATES, OnFull, Windows};
 use crate::packet::FlowKey;
 use hashbrown::HashTable;
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ struct Entry {
     /// Number of the insert into its shard: tells it from a later entry of the same flow.
     serial: u64,
     connection: Connection,
-    detail: Detail,
+    windows: Windows,
 }
 
 /// One shard: a map, a lower bound of when its first entry expires, and, if the table evicts, its
@@ -121,7 +121,7 @@ pub struct Owned<'a>(pub &'a mut PerCore);
 impl FlowTable for Owned<'_> {
     fn prefetch(&self, _: Place) {}
 
-    fn prefetch_entry(&self, _: Place) {}
+    fn prefetch_entry(&self, _: &mut Place) {}
 
     #[inline]
     fn update<R>(
@@ -129,13 +129,13 @@ impl FlowTable for Owned<'_> {
         place: Place,
         key: &FlowKey,
         _: bool,
-        mut change: impl FnMut(&mut Connection, &mut Detail) -> (Fate, R),
+        mut change: impl FnMut(&mut Connection, &mut Windows) -> (Fate, R),
     ) -> Option<R> {
         let shard = &mut self.0.shards[place.shard as usize];
         let index = shard.map.find_bucket_index(place.hash, |e| e.key == *key)?;
         let entry = shard.map.get_bucket_mut(index)?;
         let expires_ns = entry.connection.expires_ns;
-        let (fate, result) = change(&mut entry.connection, &mut entry.detail);
+        let (fate, result) = change(&mut entry.connection, &mut entry.windows);
         if fate == Fate::Keep {
             // Most packets move the deadline on: then the bound need not be touched.
             if entry.connection.expires_ns < expires_ns {
@@ -153,7 +153,7 @@ impl FlowTable for Owned<'_> {
         place: Place,
         key: &FlowKey,
         connection: &Connection,
-        detail: Option<&Detail>,
+        windows: Option<&Windows>,
         now_ns: u64,
     ) -> Insert {
         let PerCore { shards, entries_per_shard, on_full, counters } = &mut *self.0;
@@ -171,8 +171,8 @@ impl FlowTable for Owned<'_> {
         }
         shard.serial += 1;
         let serial = shard.serial;
-        let detail = detail.copied().unwrap_or_default();
-        let entry = Entry { key: *key, hash: place.hash, serial, connection: *connection, detail };
+        let windows = windows.copied().unwrap_or_default();
+        let entry = Entry { key: *key, hash: place.hash, serial, connection: *connection, windows };
         shard.map.insert_unique(place.hash, entry, |entry| entry.hash);
         shard.earliest_expiry_ns = shard.earliest_expiry_ns.min(connection.expires_ns);
         if *on_full == OnFull::EvictUnassured {

@@ -2,7 +2,7 @@
 
 use super::decisions;
 use super::script::{Ends, Life, Line, Script, What};
-use ctbench::conntrack::{Config, Connection, Detail, Tracker, Transition};
+use ctbench::conntrack::{Config, Connection, Tracker, Transition, Windows};
 use ctbench::engine::State;
 use ctbench::engine::Verdict;
 use ctbench::engine::registry::ENGINES;
@@ -161,7 +161,7 @@ pub fn facts(script: &str) {
 /// The tracker by itself over a plain map: it tells states that no packet shows.
 struct Plain {
     tracker: Tracker,
-    connections: HashMap<FlowKey, (Connection, Detail)>,
+    connections: HashMap<FlowKey, (Connection, Windows)>,
 }
 
 impl Plain {
@@ -171,8 +171,8 @@ impl Plain {
 
     fn label(&mut self, packet: &Packet) -> State {
         let key = packet.flow_key();
-        if let Some((connection, detail)) = self.connections.get_mut(&key) {
-            match self.tracker.advance(connection, detail, packet) {
+        if let Some((connection, windows)) = self.connections.get_mut(&key) {
+            match self.tracker.advance(connection, windows, packet) {
                 Transition::Store(state) => return state,
                 Transition::Remove(state) => {
                     self.connections.remove(&key);
@@ -183,10 +183,10 @@ impl Plain {
                 }
             }
         }
-        let mut detail = Detail::default();
-        match self.tracker.open(packet, &mut detail) {
+        let mut windows = Windows::default();
+        match self.tracker.open(packet, &mut windows) {
             Some(connection) => {
-                self.connections.insert(key, (connection, detail));
+                self.connections.insert(key, (connection, windows));
                 State::New
             }
             None => State::Invalid,

@@ -1,7 +1,8 @@
 //! A bucket: one cache line that says which entries may hold a flow, and a second one for when the first
 //! is full.
 
-use crate::table::sync::{AtomicU32, AtomicU64};
+use super::Mode;
+use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*, pause};
 
 /// Slots in one line.
 pub(super) const SLOTS: usize = 14;
@@ -9,7 +10,8 @@ pub(super) const SLOTS: usize = 14;
 /// A bucket's first line.
 #[repr(C, align(64))]
 pub(super) struct Bucket {
-    /// `version << 32 | occupancy`: bits 0 to 13 for the own slots, 14 to 27 for the second line's.
+    /// `version << 32 | lock << 31 | occupancy`: bits 0 to 13 for the own slots, 14 to 27 for the second
+    /// line's. The lock is only used by [`super::BucketLock`].
     pub(super) header: AtomicU64,
     pub(super) slots: Slots,
 }
@@ -49,13 +51,49 @@ fn empty() -> Slots {
 /// The occupancy bits of a header.
 #[inline(always)]
 pub(super) fn occupancy(header: u64) -> u32 {
-    header as u32
+    header as u32 & ((1 << (2 * SLOTS)) - 1)
 }
 
 /// The header after one change of occupancy: the version makes every change visible.
 #[inline(always)]
 pub(super) fn next_header(header: u64, occupancy: u32) -> u64 {
-    (header >> 32).wrapping_add(1) << 32 | u64::from(occupancy)
+    (header >> 32).wrapping_add(1) << 32 | header & LOCKED | u64::from(occupancy)
+}
+
+/// The bit of whoever works in the bucket.
+const LOCKED: u64 = 1 << 31;
+
+/// A bucket's lock, while it is held.
+pub(super) struct Guard<'a>(Option<&'a AtomicU64>);
+
+impl Bucket {
+    /// Waits for the lock, in the mode that has locks.
+    #[inline(always)]
+    pub(super) fn lock<M: Mode>(&self) -> Guard<'_> {
+        if !M::BUCKET_LOCKS {
+            return Guard(None);
+        }
+        loop {
+            let header = self.header.load(Relaxed);
+            // Acquire: pairs with the release of the last holder.
+            if header & LOCKED == 0
+                && self.header.compare_exchange_weak(header, header | LOCKED, Acquire, Relaxed).is_ok()
+            {
+                return Guard(Some(&self.header));
+            }
+            pause();
+        }
+    }
+}
+
+impl Drop for Guard<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(header) = self.0 {
+            // Release: the next holder sees what this one did. A plain store: only the holder writes.
+            header.store(header.load(Relaxed) & !LOCKED, Release);
+        }
+    }
 }
 
 /// The slot word of an entry.

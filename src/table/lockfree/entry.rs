@@ -1,28 +1,27 @@
 //! An entry: one cache line with what every packet of a connection needs, and beside it, in an array of
-//! its own, the rest of what TCP needs. 108 bytes in all; a UDP or ICMP flow touches one line.
+//! its own, the windows of TCP. 108 bytes in all; a UDP or ICMP flow touches one line.
 
-use crate::conntrack::{Connection, Detail, MAX_TIME_NS, MAX_TIMEOUT_S, Status};
+use super::Mode;
+use crate::conntrack::{Connection, MAX_TIME_NS, MAX_TIMEOUT_S, Notes, Status, Windows};
 use crate::packet::FlowKey;
-use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
+use crate::table::sync::{AtomicU64, Ordering::*, UnsafeCell, fence, pause};
 
 /// What every packet needs.
 #[repr(C, align(64))]
 pub(super) struct Head {
+    /// While the entry is free, the first word is the next free entry, plus one.
     key: [AtomicU64; 5],
-    /// Generation, live bit, status and the deadline in units of 1.07 s: see [`Word`].
+    /// Generation, live bit, busy bit, status and the deadline in units of 1.07 s: see [`Word`].
     state: AtomicU64,
-    /// The rest of the deadline: its low 30 bits in ns.
-    deadline_low: AtomicU32,
-    /// The first words of the detail: enough for UDP. While the entry is free, the first of them is
-    /// the next free entry, plus one.
-    detail: [AtomicU32; HEAD_WORDS],
+    /// The rest of the deadline, its low 30 bits in ns, and above it the marks of the notes.
+    deadline_low: AtomicU64,
+    /// The number of the notes.
+    number: AtomicU64,
 }
 
-/// The rest of the detail.
-pub(super) struct Tail([AtomicU32; TAIL_WORDS]);
-
-const HEAD_WORDS: usize = 3;
-const TAIL_WORDS: usize = Detail::WORDS - HEAD_WORDS;
+/// What only TCP needs. Belongs to whoever is alone with the entry: its core, the holder of its bucket's
+/// lock, or of its busy bit; while it is not published, its allocator.
+pub(super) struct Tail(UnsafeCell<Windows>);
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Head>() == 64 && size_of::<Tail>() == 44);
@@ -34,7 +33,7 @@ pub(super) struct Entry<'a> {
     tail: &'a Tail,
 }
 
-/// The state word: `generation << 48 | live << 47 | status << 32 | deadline >> 30`.
+/// The state word: `generation << 49 | live << 48 | busy << 47 | status << 32 | deadline >> 30`.
 ///
 /// All that must change together is in it. A packet that only moves the deadline within the same
 /// 1.07 s, as most do, changes the other word alone: no swap, one plain store.
@@ -43,7 +42,10 @@ struct Word(u64);
 
 const LOW_BITS: u32 = 30;
 const LOW_MASK: u64 = (1 << LOW_BITS) - 1;
-const LIVE: u64 = 1 << 47;
+const BUSY: u64 = 1 << 47;
+const LIVE: u64 = 1 << 48;
+const GENERATION: u32 = 49;
+const GENERATIONS: u16 = 1 << (64 - GENERATION);
 const _: () = assert!(Status::BITS <= 15);
 /// Deadlines fit: the coarse part has 32 bits.
 const _: () = assert!((MAX_TIME_NS + MAX_TIMEOUT_S * 1_000_000_000) >> LOW_BITS <= u32::MAX as u64);
@@ -52,22 +54,28 @@ impl Word {
     #[inline(always)]
     fn live(generation: u16, connection: &Connection) -> Self {
         let status = u64::from(connection.status.bits()) << 32;
-        Word(u64::from(generation) << 48 | LIVE | status | connection.expires_ns >> LOW_BITS)
+        Word(u64::from(generation) << GENERATION | LIVE | status | connection.expires_ns >> LOW_BITS)
     }
 
+    /// What follows the end of a generation.
     #[inline(always)]
-    fn dead(generation: u16) -> Self {
-        Word(u64::from(generation) << 48)
+    fn dead_after(generation: u16) -> Self {
+        Word(u64::from((generation + 1) % GENERATIONS) << GENERATION)
     }
 
     #[inline(always)]
     fn generation(self) -> u16 {
-        (self.0 >> 48) as u16
+        (self.0 >> GENERATION) as u16
     }
 
     #[inline(always)]
     fn is_live(self) -> bool {
         self.0 & LIVE != 0
+    }
+
+    #[inline(always)]
+    fn is_busy(self) -> bool {
+        self.0 & BUSY != 0
     }
 
     #[inline(always)]
@@ -81,20 +89,51 @@ impl Word {
     }
 }
 
+/// An entry whose busy bit this core has set, and the connection in it.
+pub(super) struct Held<'a> {
+    entry: Entry<'a>,
+    generation: u16,
+    pub(super) connection: Connection,
+}
+
+impl<'a> Held<'a> {
+    /// What only the holder may touch.
+    #[inline(always)]
+    pub(super) fn with<R>(&mut self, change: impl FnOnce(&mut Connection, &mut Windows) -> R) -> R {
+        let connection = &mut self.connection;
+        // SAFETY: the busy bit makes this core the only one that touches the windows (see `Entry::hold`).
+        self.entry.tail.0.with_mut(|windows| change(connection, unsafe { &mut *windows }))
+    }
+
+    /// Publishes the connection as it is now.
+    #[inline(always)]
+    pub(super) fn keep(self) {
+        self.entry.store_deadline_and_notes(&self.connection);
+        // Release: the next holder sees the windows and all else that this one has left.
+        self.entry.head.state.store(Word::live(self.generation, &self.connection).0, Release);
+    }
+
+    /// Ends the generation. The entry is still in its bucket.
+    pub(super) fn kill(self) {
+        // Release: the entry's next owner sees all earlier writes.
+        self.entry.head.state.store(Word::dead_after(self.generation).0, Release);
+    }
+}
+
 impl Head {
     pub(super) fn new() -> Self {
         Head {
             key: std::array::from_fn(|_| AtomicU64::new(0)),
             state: AtomicU64::new(0),
-            deadline_low: AtomicU32::new(0),
-            detail: std::array::from_fn(|_| AtomicU32::new(0)),
+            deadline_low: AtomicU64::new(0),
+            number: AtomicU64::new(0),
         }
     }
 }
 
 impl Tail {
     pub(super) fn new() -> Self {
-        Tail(std::array::from_fn(|_| AtomicU32::new(0)))
+        Tail(UnsafeCell::new(Windows::default()))
     }
 }
 
@@ -104,8 +143,8 @@ impl<'a> Entry<'a> {
     }
 
     /// The link to the next free entry, while this one is free.
-    pub(super) fn next_free(self) -> &'a AtomicU32 {
-        &self.head.detail[0]
+    pub(super) fn next_free(self) -> &'a AtomicU64 {
+        &self.head.key[0]
     }
 
     /// The key, whosever it is.
@@ -113,34 +152,9 @@ impl<'a> Entry<'a> {
         FlowKey { words: std::array::from_fn(|i| self.head.key[i].load(Relaxed)) }
     }
 
-    /// Reads the detail. Written out for the two parts, so that the compiler unrolls both loops: one
-    /// chained iterator took ten instructions a word.
-    #[inline(always)]
-    fn load_detail(self, detail: &mut Detail) {
-        let (head, tail) = detail.0.split_at_mut(HEAD_WORDS);
-        for (value, word) in head.iter_mut().zip(&self.head.detail) {
-            *value = word.load(Relaxed);
-        }
-        for (value, word) in tail.iter_mut().zip(&self.tail.0) {
-            *value = word.load(Relaxed);
-        }
-    }
-
-    /// Writes the detail.
-    #[inline(always)]
-    fn store_detail(self, detail: &Detail) {
-        let (head, tail) = detail.0.split_at(HEAD_WORDS);
-        for (word, value) in self.head.detail.iter().zip(head) {
-            word.store(*value, Relaxed);
-        }
-        for (word, value) in self.tail.0.iter().zip(tail) {
-            word.store(*value, Relaxed);
-        }
-    }
-
     /// Fills a free entry. Only its allocator calls this; nobody can reach the entry yet, but an
     /// overtaken reader may still look at it.
-    pub(super) fn fill(self, key: &FlowKey, connection: &Connection, detail: Option<&Detail>) -> u16 {
+    pub(super) fn fill(self, key: &FlowKey, connection: &Connection, windows: Option<&Windows>) -> u16 {
         // Relaxed: this core set the word when it freed the entry, or got it through the free
         // list's acquire.
         let generation = Word(self.head.state.load(Relaxed)).generation();
@@ -150,25 +164,46 @@ impl<'a> Entry<'a> {
         for (word, value) in self.head.key.iter().zip(key.words) {
             word.store(value, Relaxed);
         }
-        self.store_rest(connection, detail);
+        self.store_deadline_and_notes(connection);
+        if let Some(windows) = windows {
+            // SAFETY: the entry is dead and its allocator's alone: windows are only touched in a live
+            // entry (see `Tail`), and who ended the last generation did so after its last use.
+            self.tail.0.with_mut(|own| unsafe { *own = *windows });
+        }
         // Release: whoever acquires this word sees key and connection of this generation.
         self.head.state.store(Word::live(generation, connection).0, Release);
         generation
     }
 
     /// Relaxed: published by the state word, or exact because one core owns the flow (see the
-    /// module's head).
+    /// module's head). The notes that stand beside the deadline are the connection's own.
     #[inline(always)]
-    fn store_rest(self, connection: &Connection, detail: Option<&Detail>) {
-        self.head.deadline_low.store((connection.expires_ns & LOW_MASK) as u32, Relaxed);
-        if let Some(detail) = detail {
-            self.store_detail(detail);
+    fn store_deadline(self, connection: &Connection) {
+        let low = connection.expires_ns & LOW_MASK | u64::from(connection.notes.marks) << 32;
+        self.head.deadline_low.store(low, Relaxed);
+    }
+
+    /// Relaxed: published by the state word.
+    #[inline(always)]
+    fn store_deadline_and_notes(self, connection: &Connection) {
+        self.store_deadline(connection);
+        self.head.number.store(connection.notes.number, Relaxed);
+    }
+
+    /// What this word and the others say.
+    #[inline(always)]
+    fn connection(self, word: Word) -> Connection {
+        let deadline = self.head.deadline_low.load(Relaxed);
+        Connection {
+            status: word.status(),
+            expires_ns: word.deadline(deadline as u32),
+            notes: Notes { marks: (deadline >> 32) as u32, number: self.head.number.load(Relaxed) },
         }
     }
 
     /// The generation, if the entry is live and holds this key.
     #[inline(always)]
-    pub(super) fn holds(self, key: &FlowKey) -> Option<u16> {
+    pub(super) fn holds<M: Mode>(self, key: &FlowKey) -> Option<u16> {
         // Acquire: pairs with the release in `fill`, so the key read below is not older than this.
         let before = Word(self.head.state.load(Acquire));
         if !before.is_live() {
@@ -181,43 +216,75 @@ impl<'a> Entry<'a> {
         if difference != 0 {
             return None;
         }
-        // The fence orders the key loads before the second look: a key that was overwritten in
-        // between belongs to a later generation, and `kill` advanced that first.
-        fence(Acquire);
-        let after = Word(self.head.state.load(Relaxed));
-        (before.generation() == after.generation()).then_some(before.generation())
+        if !M::EXCLUSIVE {
+            // The fence orders the key loads before the second look: a key that was overwritten in
+            // between belongs to a later generation, and `kill` advanced that first.
+            fence(Acquire);
+            let after = Word(self.head.state.load(Relaxed));
+            if before.generation() != after.generation() {
+                return None;
+            }
+        }
+        Some(before.generation())
     }
 
-    /// The connection and, if asked for, its detail, if the entry is still live in this generation and did not change meanwhile.
+    /// The connection, if the entry is still live in this generation, and nobody is changing it.
     #[inline(always)]
-    pub(super) fn load(self, generation: u16, detail: Option<&mut Detail>) -> Option<Connection> {
-        // Acquire: pairs with the release of `fill` and `store`.
+    pub(super) fn load(self, generation: u16) -> Option<Connection> {
+        // Acquire: pairs with the release of `fill`, `store` and `Held::keep`.
         let word = Word(self.head.state.load(Acquire));
-        let low = self.head.deadline_low.load(Relaxed);
-        if let Some(detail) = detail {
-            self.load_detail(detail);
-        }
+        let connection = self.connection(word);
         // As in `holds`: what was read belongs together only if the word is still the same.
         fence(Acquire);
-        if !word.is_live() || word.generation() != generation || Word(self.head.state.load(Relaxed)) != word {
+        if !word.is_live()
+            || word.is_busy()
+            || word.generation() != generation
+            || Word(self.head.state.load(Relaxed)) != word
+        {
             return None;
         }
-        Some(Connection { status: word.status(), expires_ns: word.deadline(low) })
+        Some(connection)
     }
 
-    /// Generation and connection (without detail) of whatever live entry this is.
+    /// Generation and connection of whatever live entry this is, if nobody is changing it.
     pub(super) fn snapshot(self) -> Option<(u16, Connection)> {
         let generation = Word(self.head.state.load(Acquire)).generation();
-        Some((generation, self.load(generation, None)?))
+        Some((generation, self.load(generation)?))
     }
 
-    /// Replaces `old` by `new`. False: the entry has changed, or is gone.
+    /// Makes this core the only one that works on the entry, once no other does. `None`: the entry is no
+    /// longer of this generation.
+    ///
+    /// This is where one core may wait for another: the one that handles a packet of the same TCP
+    /// connection at the same moment, for as long as the state machine runs.
+    #[inline(always)]
+    pub(super) fn hold<M: Mode>(self, generation: u16) -> Option<Held<'a>> {
+        loop {
+            // Acquire: pairs with `fill`, and for whoever is alone anyway also stands for `Held::keep`.
+            let word = Word(self.head.state.load(Acquire));
+            if !M::EXCLUSIVE {
+                if !word.is_live() || word.generation() != generation {
+                    return None;
+                }
+                // Acquire: pairs with the release of the last holder. The busy bit keeps everybody else
+                // out: all other changes of a live entry's word expect it without.
+                if word.is_busy() || self.head.state.compare_exchange(word.0, word.0 | BUSY, Acquire, Relaxed).is_err()
+                {
+                    pause();
+                    continue;
+                }
+            }
+            return Some(Held { entry: self, generation, connection: self.connection(word) });
+        }
+    }
+
+    /// Replaces `old` by `new`, of a connection without windows. False: the entry has changed, or is gone.
     ///
     /// Where the word stays the same, another core may remove and reuse the entry between the look
-    /// at the word and the plain stores. Steering by flow rules that out; without it the reused
+    /// at the word and the plain store. Steering by flow rules that out; without it the reused
     /// entry's deadline may be off by up to 1.07 s.
     #[inline(always)]
-    pub(super) fn store(self, generation: u16, old: &Connection, new: &Connection, detail: Option<&Detail>) -> bool {
+    pub(super) fn store(self, generation: u16, old: &Connection, new: &Connection) -> bool {
         let (expected, word) = (Word::live(generation, old), Word::live(generation, new));
         let unchanged = match expected == word {
             true => Word(self.head.state.load(Acquire)) == expected,
@@ -225,29 +292,29 @@ impl<'a> Entry<'a> {
             false => self.head.state.compare_exchange(expected.0, word.0, AcqRel, Relaxed).is_ok(),
         };
         if unchanged {
-            self.store_rest(new, detail);
+            self.store_deadline(new);
         }
         unchanged
     }
 
     /// Ends the generation, if the entry still is what `old` says. True for the one core that did it.
-    pub(super) fn kill(self, generation: u16, old: &Connection) -> bool {
-        let dead = Word::dead(generation.wrapping_add(1));
-        // AcqRel: the entry's new owner sees all earlier writes, and an overtaken reader that sees
-        // what the owner writes next also sees the new generation.
-        self.head.state.compare_exchange(Word::live(generation, old).0, dead.0, AcqRel, Relaxed).is_ok()
+    pub(super) fn kill<M: Mode>(self, generation: u16, old: &Connection) -> bool {
+        // The entry's new owner sees all earlier writes, and an overtaken reader that sees what the owner
+        // writes next also sees the new generation.
+        let expected = Word::live(generation, old).0;
+        super::mode::swap(&self.head.state, M::EXCLUSIVE, expected, Word::dead_after(generation).0).is_ok()
     }
 
     /// Ends the generation of an entry that only the caller can reach.
     pub(super) fn discard(self, generation: u16) {
         // Release: as in `kill`.
-        self.head.state.store(Word::dead(generation.wrapping_add(1)).0, Release);
+        self.head.state.store(Word::dead_after(generation).0, Release);
     }
 
     /// Marks an entry dead while no worker runs.
     pub(super) fn reset(self) {
-        let generation = Word(self.head.state.load(Relaxed)).generation().wrapping_add(1);
-        self.head.state.store(Word::dead(generation).0, Relaxed);
+        let generation = Word(self.head.state.load(Relaxed)).generation();
+        self.head.state.store(Word::dead_after(generation).0, Relaxed);
     }
 
     #[inline(always)]
@@ -255,6 +322,6 @@ impl<'a> Entry<'a> {
         crate::table::prefetch_line(self.head);
         crate::table::prefetch_line(self.tail);
         // The tail may begin in one line and end in the next.
-        crate::table::prefetch_line(&raw const self.tail.0[TAIL_WORDS - 1]);
+        crate::table::prefetch_line((&raw const *self.tail).cast::<u8>().wrapping_add(size_of::<Windows>() - 1));
     }
 }

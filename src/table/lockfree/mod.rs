@@ -28,20 +28,27 @@
 mod arrivals;
 mod bucket;
 mod entry;
+mod mode;
 mod shard;
 
 use super::{Fate, FlowHash, FlowTable, Geometry, Insert, Place, TableCounters};
-use crate::conntrack::{Connection, Detail, OnFull};
+use crate::conntrack::{Connection, OnFull, Windows};
 use crate::packet::FlowKey;
 use shard::Shard;
 
+pub use mode::{BucketLock, Mode, OwnerOnly, Shared};
 pub use shard::MAX_ENTRIES_PER_SHARD;
 
-/// The table. Workers reach it through [`LockFree::worker`].
-pub struct LockFree {
-    shards: Vec<Shard>,
+/// The table. Workers reach it through [`LockFree::worker`] or [`LockFree::owner`].
+pub struct LockFree<M = Shared> {
+    shards: Vec<Shard<M>>,
     hash: FlowHash,
 }
+
+// SAFETY: all that workers share are atomics, but for the windows, which belong to whoever is alone with
+// their entry (see `entry::Tail`): in `Shared` by its busy bit, in `BucketLock` by its bucket's lock. In
+// `OwnerOnly` no method that reaches an entry takes `&self`: `owner` borrows the table exclusively.
+unsafe impl<M: Mode> Sync for LockFree<M> {}
 
 impl LockFree {
     /// Allocates everything. `hash` is what places are made with.
@@ -49,8 +56,18 @@ impl LockFree {
     /// # Panics
     /// If a shard has more than [`MAX_ENTRIES_PER_SHARD`] entries.
     pub fn new(geometry: Geometry, on_full: OnFull, hash: FlowHash) -> Self {
-        let shard = |_| Shard::new(geometry.entries_per_shard, on_full);
-        LockFree { shards: (0..geometry.shards).map(shard).collect(), hash }
+        Self::of_shards(geometry, on_full, hash, |_| true)
+    }
+}
+
+impl<M: Mode> LockFree<M> {
+    /// In any mode, and only with the shards that `owned` says; the others have no room.
+    ///
+    /// # Panics
+    /// If a shard has more than [`MAX_ENTRIES_PER_SHARD`] entries.
+    pub fn of_shards(geometry: Geometry, on_full: OnFull, hash: FlowHash, owned: impl Fn(u32) -> bool) -> Self {
+        let entries = |shard| if owned(shard) { geometry.entries_per_shard } else { 0 };
+        LockFree { shards: (0..geometry.shards).map(|shard| Shard::new(entries(shard), on_full)).collect(), hash }
     }
 
     /// Forgets every connection; keeps the memory.
@@ -63,34 +80,46 @@ impl LockFree {
         self.shards.iter().map(Shard::bytes).sum()
     }
 
+    /// The only way in, as long as it lives.
+    pub fn owner(&mut self) -> Worker<'_, M> {
+        Worker { table: self, counters: TableCounters::default() }
+    }
+}
+
+/// The modes in which cores share a table.
+pub trait SharedMode: Mode {}
+impl SharedMode for Shared {}
+impl SharedMode for BucketLock {}
+
+impl<M: SharedMode> LockFree<M> {
     /// One worker's way in.
-    pub fn worker(&self) -> Worker<'_> {
+    pub fn worker(&self) -> Worker<'_, M> {
         Worker { table: self, counters: TableCounters::default() }
     }
 }
 
 /// A worker's handle, with its own counters.
-pub struct Worker<'a> {
-    table: &'a LockFree,
+pub struct Worker<'a, M = Shared> {
+    table: &'a LockFree<M>,
     counters: TableCounters,
 }
 
-impl Worker<'_> {
+impl<'a, M: Mode> Worker<'a, M> {
     #[inline(always)]
-    fn shard(&self, number: u32) -> &Shard {
+    fn shard(&self, number: u32) -> &'a Shard<M> {
         &self.table.shards[number as usize]
     }
 }
 
-impl FlowTable for Worker<'_> {
+impl<M: Mode> FlowTable for Worker<'_, M> {
     #[inline(always)]
     fn prefetch(&self, place: Place) {
         self.shard(place.shard).prefetch(place.hash);
     }
 
     #[inline(always)]
-    fn prefetch_entry(&self, place: Place) {
-        self.shard(place.shard).prefetch_entry(place.hash);
+    fn prefetch_entry(&self, place: &mut Place) {
+        place.hint = self.shard(place.shard).prefetch_entry(place.hash);
     }
 
     #[inline]
@@ -98,19 +127,36 @@ impl FlowTable for Worker<'_> {
         &mut self,
         place: Place,
         key: &FlowKey,
-        uses_detail: bool,
-        mut change: impl FnMut(&mut Connection, &mut Detail) -> (Fate, R),
+        uses_windows: bool,
+        mut change: impl FnMut(&mut Connection, &mut Windows) -> (Fate, R),
     ) -> Option<R> {
-        let shard = &self.table.shards[place.shard as usize];
-        let mut detail = Detail::default();
+        let shard = self.shard(place.shard);
+        let _guard = shard.lock(place.hash);
         loop {
-            let (index, generation) = shard.find(place.hash, key)?;
+            let (index, generation) = shard.find(place.hash, key, place.hint)?;
             let entry = shard.entry(index);
-            let Some(old) = entry.load(generation, uses_detail.then_some(&mut detail)) else { continue };
+            if M::EXCLUSIVE || uses_windows {
+                let Some(mut held) = entry.hold::<M>(generation) else { continue };
+                let expires_ns = held.connection.expires_ns;
+                let (fate, result) = held.with(&mut change);
+                if fate == Fate::Keep {
+                    if held.connection.expires_ns < expires_ns {
+                        shard.note_expiry(held.connection.expires_ns);
+                    }
+                    held.keep();
+                } else {
+                    held.kill();
+                    shard.bury(place.hash, index);
+                    self.counters.removed(fate);
+                }
+                return Some(result);
+            }
+            let Some(old) = entry.load(generation) else { continue };
             let mut new = old;
-            let (fate, result) = change(&mut new, &mut detail);
+            // Nothing of these is kept: another core may have the entry's own.
+            let (fate, result) = change(&mut new, &mut Windows::default());
             if fate == Fate::Keep {
-                if entry.store(generation, &old, &new, uses_detail.then_some(&detail)) {
+                if entry.store(generation, &old, &new) {
                     if new.expires_ns < old.expires_ns {
                         shard.note_expiry(new.expires_ns);
                     }
@@ -128,22 +174,22 @@ impl FlowTable for Worker<'_> {
         place: Place,
         key: &FlowKey,
         connection: &Connection,
-        detail: Option<&Detail>,
+        windows: Option<&Windows>,
         now_ns: u64,
     ) -> Insert {
-        let shard = &self.table.shards[place.shard as usize];
-        let mut result = shard.insert(place.hash, key, connection, detail);
+        let shard = self.shard(place.shard);
+        let mut result = shard.insert(place.hash, key, connection, windows);
         if result == Insert::Full {
             let removed = shard.sweep(now_ns);
             self.counters.swept(removed);
             if removed > 0 {
-                result = shard.insert(place.hash, key, connection, detail);
+                result = shard.insert(place.hash, key, connection, windows);
             }
         }
         if result == Insert::Full && shard.evict(&self.table.hash) {
             self.counters.entries -= 1;
             self.counters.evicted += 1;
-            result = shard.insert(place.hash, key, connection, detail);
+            result = shard.insert(place.hash, key, connection, windows);
         }
         match result {
             Insert::Done => self.counters.inserted(),

@@ -3,20 +3,21 @@
 //! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test --release --lib models`.
 
 use super::*;
-use crate::conntrack::Status;
+use crate::conntrack::{Notes, Status};
 use crate::packet::Direction;
 use crate::table::HashKey;
 use loom::sync::Arc;
 use loom::thread;
 
-const PLACE: Place = Place { shard: 0, hash: 0x1001 };
+const PLACE: Place = Place { shard: 0, hash: 0x1001, hint: 0 };
 
 fn key(n: u64) -> FlowKey {
     FlowKey { words: [n, n, n, n, n] }
 }
 
 fn connection(expires_ns: u64) -> Connection {
-    Connection { status: Status::opened_by(Direction::In), expires_ns }
+    let notes = Notes { marks: expires_ns as u32, number: expires_ns };
+    Connection { status: Status::opened_by(Direction::In), expires_ns, notes }
 }
 
 fn insert(table: &LockFree, n: u64, expires_ns: u64) -> Insert {
@@ -25,8 +26,8 @@ fn insert(table: &LockFree, n: u64, expires_ns: u64) -> Insert {
 
 /// A look-up that writes nothing.
 fn read(table: &LockFree, n: u64) -> Option<Connection> {
-    let (index, generation) = table.shards[0].find(PLACE.hash, &key(n))?;
-    table.shards[0].entry(index).load(generation, None)
+    let (index, generation) = table.shards[0].find(PLACE.hash, &key(n), 0)?;
+    table.shards[0].entry(index).load(generation)
 }
 
 fn remove(table: &LockFree, n: u64) -> bool {

@@ -2,13 +2,15 @@
 
 use super::arrivals::{Arrival, Arrivals};
 use super::bucket::{
-    self, Bucket, Overflow, SLOTS, index_if_tagged, index_in, next_header, occupancy, slot_word, tag_of,
+    self, Bucket, Guard, Overflow, SLOTS, index_if_tagged, index_in, next_header, occupancy, slot_word, tag_of,
 };
 use super::entry::{Entry, Head, Tail};
-use crate::conntrack::{Connection, Detail, MAX_EVICTION_CANDIDATES, OnFull};
+use super::mode::{Mode, swap, take};
+use crate::conntrack::{Connection, MAX_EVICTION_CANDIDATES, OnFull, Windows};
 use crate::packet::FlowKey;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
 use crate::table::{FlowHash, Insert};
+use std::marker::PhantomData;
 
 /// A slot holds 20 bits of entry index.
 pub const MAX_ENTRIES_PER_SHARD: u32 = bucket::MAX_INDEX + 1;
@@ -29,7 +31,7 @@ struct FreeList {
     earliest_expiry_ns: AtomicU64,
 }
 
-pub(super) struct Shard {
+pub(super) struct Shard<M> {
     buckets: Vec<Bucket>,
     /// The buckets' second lines.
     overflows: Vec<Overflow>,
@@ -37,6 +39,7 @@ pub(super) struct Shard {
     tails: Vec<Tail>,
     free: FreeList,
     arrivals: Arrivals,
+    mode: PhantomData<M>,
 }
 
 /// A slot that this core has claimed, and its bit in the bucket's header.
@@ -45,7 +48,7 @@ struct Claim<'a> {
     bit: u32,
 }
 
-impl Shard {
+impl<M: Mode> Shard<M> {
     pub(super) fn new(entries: u32, on_full: OnFull) -> Self {
         assert!(entries <= MAX_ENTRIES_PER_SHARD, "a shard holds at most {MAX_ENTRIES_PER_SHARD} entries");
         let buckets = entries.div_ceil(ENTRIES_PER_BUCKET).max(1) as usize;
@@ -60,6 +63,7 @@ impl Shard {
                 earliest_expiry_ns: AtomicU64::new(u64::MAX),
             },
             arrivals: Arrivals::new(if on_full == OnFull::EvictUnassured { entries } else { 0 }),
+            mode: PhantomData,
         }
     }
 
@@ -83,7 +87,7 @@ impl Shard {
         let arrays = size_of_val(self.buckets.as_slice())
             + size_of_val(self.heads.as_slice())
             + size_of_val(self.tails.as_slice());
-        (arrays + self.arrivals.bytes() + size_of::<Shard>()) as u64
+        (arrays + self.arrivals.bytes() + size_of::<Shard<M>>()) as u64
     }
 
     #[inline(always)]
@@ -110,18 +114,27 @@ impl Shard {
         crate::table::prefetch_line(&raw const self.buckets[self.bucket_of(hash)]);
     }
 
-    /// Prefetches the first entry whose tag fits: nearly always the right one.
+    /// Prefetches the first entry whose tag fits: nearly always the right one. Returns its slot.
     #[inline(always)]
-    pub(super) fn prefetch_entry(&self, hash: u64) {
+    pub(super) fn prefetch_entry(&self, hash: u64) -> u32 {
         let (bucket, tag) = (&self.buckets[self.bucket_of(hash)], tag_of(hash));
         let mut bits = occupancy(bucket.header.load(Relaxed)) & ((1 << SLOTS) - 1);
         while bits != 0 {
-            let word = bucket.slots[bits.trailing_zeros() as usize].load(Relaxed);
+            let bit = bits.trailing_zeros();
+            let word = bucket.slots[bit as usize].load(Relaxed);
             if let Some(entry) = index_if_tagged(word, tag).and_then(|i| self.get(i)) {
-                return entry.prefetch();
+                entry.prefetch();
+                return bit;
             }
             bits &= bits - 1;
         }
+        0
+    }
+
+    /// The bucket's lock, in the mode that has locks.
+    #[inline(always)]
+    pub(super) fn lock(&self, hash: u64) -> Guard<'_> {
+        self.buckets[self.bucket_of(hash)].lock::<M>()
     }
 
     /// The slot of a bit in a bucket's header.
@@ -133,42 +146,51 @@ impl Shard {
         }
     }
 
-    /// Index and generation of the live entry with this key.
+    /// Index and generation of the live entry with this key. `hint`: the slot to look at first.
     #[inline(always)]
-    pub(super) fn find(&self, hash: u64, key: &FlowKey) -> Option<(u32, u16)> {
-        self.search(self.bucket_of(hash), tag_of(hash), key).1
+    pub(super) fn find(&self, hash: u64, key: &FlowKey, hint: u32) -> Option<(u32, u16)> {
+        self.search(self.bucket_of(hash), tag_of(hash), key, hint).1
     }
 
     /// A header of the bucket, and the entry with this key that was reachable under it.
     #[inline(always)]
-    fn search(&self, bucket: usize, tag: u32, key: &FlowKey) -> (u64, Option<(u32, u16)>) {
+    fn search(&self, bucket: usize, tag: u32, key: &FlowKey, hint: u32) -> (u64, Option<(u32, u16)>) {
         loop {
             // Acquire: pairs with the swap in `publish`, so the entry behind a bit is filled.
             let header = self.buckets[bucket].header.load(Acquire);
-            let found = self.find_under(bucket, header, tag, key);
-            if found.is_none() {
+            let occupied = occupancy(header);
+            let found = match occupied >> (hint & 31) & 1 {
+                1 => self.at_slot(bucket, hint as usize & 31, tag, key),
+                _ => None,
+            };
+            let Some(found) = found.or_else(|| self.find_under(bucket, occupied, tag, key)) else {
                 return (header, None);
+            };
+            if M::EXCLUSIVE {
+                return (header, Some(found));
             }
             // A slot that was freed and claimed since the header was read may show an entry that is
             // not published yet, and perhaps never will be.
             fence(Acquire);
             if self.buckets[bucket].header.load(Relaxed) == header {
-                return (header, found);
+                return (header, Some(found));
             }
         }
     }
 
     #[inline(always)]
-    fn find_under(&self, bucket: usize, header: u64, tag: u32, key: &FlowKey) -> Option<(u32, u16)> {
-        let mut bits = occupancy(header);
+    fn at_slot(&self, bucket: usize, bit: usize, tag: u32, key: &FlowKey) -> Option<(u32, u16)> {
+        // Relaxed: the word was written before its bit. If the slot was freed and claimed anew since, the
+        // index is another entry's, and the key or the generation says so.
+        let index = index_if_tagged(self.slot(bucket, bit).load(Relaxed), tag)?;
+        Some((index, self.get(index)?.holds::<M>(key)?))
+    }
+
+    fn find_under(&self, bucket: usize, occupied: u32, tag: u32, key: &FlowKey) -> Option<(u32, u16)> {
+        let mut bits = occupied;
         while bits != 0 {
-            // Relaxed: the word was written before its bit. If the slot was freed and claimed anew
-            // since, the index is another entry's, and the key or the generation says so.
-            let word = self.slot(bucket, bits.trailing_zeros() as usize).load(Relaxed);
-            if let Some(index) = index_if_tagged(word, tag)
-                && let Some(generation) = self.get(index).and_then(|entry| entry.holds(key))
-            {
-                return Some((index, generation));
+            if let Some(found) = self.at_slot(bucket, bits.trailing_zeros() as usize, tag, key) {
+                return Some(found);
             }
             bits &= bits - 1;
         }
@@ -176,9 +198,16 @@ impl Shard {
     }
 
     /// Inserts a flow that is not there. `Full` if there is neither a free entry nor a free slot.
-    pub(super) fn insert(&self, hash: u64, key: &FlowKey, connection: &Connection, detail: Option<&Detail>) -> Insert {
+    pub(super) fn insert(
+        &self,
+        hash: u64,
+        key: &FlowKey,
+        connection: &Connection,
+        windows: Option<&Windows>,
+    ) -> Insert {
         let Some(index) = self.allocate() else { return Insert::Full };
-        let generation = self.entry(index).fill(key, connection, detail);
+        let generation = self.entry(index).fill(key, connection, windows);
+        let _guard = self.lock(hash);
         let result = self.publish(hash, key, slot_word(tag_of(hash), index));
         if result == Insert::Done {
             self.note_expiry(connection.expires_ns);
@@ -197,7 +226,7 @@ impl Shard {
         let result = loop {
             // The swap below expects the very header under which the flow was not found: it fails
             // if any flow was inserted or removed since.
-            let (header, found) = self.search(bucket, tag, key);
+            let (header, found) = self.search(bucket, tag, key, 0);
             if found.is_some() {
                 break Insert::Exists;
             }
@@ -208,7 +237,7 @@ impl Shard {
             let new = next_header(header, occupancy(header) | bit);
             // Release: publishes entry and slot. Acquire: so that the next insert, through this
             // header, has seen all inserts before.
-            if self.buckets[bucket].header.compare_exchange(header, new, AcqRel, Relaxed).is_ok() {
+            if swap(&self.buckets[bucket].header, M::EXCLUSIVE, header, new).is_ok() {
                 return Insert::Done;
             }
         };
@@ -225,9 +254,7 @@ impl Shard {
         while free != 0 {
             let bit = free.trailing_zeros();
             let slot = self.slot(bucket, bit as usize);
-            // AcqRel: takes the slot over from the core that freed it. Relaxed on failure: then it is
-            // another's.
-            if slot.compare_exchange(0, word, AcqRel, Relaxed).is_ok() {
+            if take(slot, M::EXCLUSIVE, word) {
                 return Some(Claim { slot, bit: 1 << bit });
             }
             free &= free - 1;
@@ -237,15 +264,23 @@ impl Shard {
 
     /// Removes the entry if it still is what `old` says.
     pub(super) fn remove(&self, hash: u64, index: u32, generation: u16, old: &Connection) -> bool {
-        if !self.entry(index).kill(generation, old) {
-            return false;
+        let killed = self.entry(index).kill::<M>(generation, old);
+        if killed {
+            self.bury(hash, index);
         }
-        self.unlink(self.bucket_of(hash), index);
-        self.release(index);
-        true
+        killed
     }
 
-    /// Takes a dead entry out of its bucket. Only the core that killed it does this.
+    /// Takes a dead entry out of the bucket of its hash, and frees it. Only the core that killed it does this.
+    pub(super) fn bury(&self, hash: u64, index: u32) {
+        self.bury_in(self.bucket_of(hash), index);
+    }
+
+    fn bury_in(&self, bucket: usize, index: u32) {
+        self.unlink(bucket, index);
+        self.release(index);
+    }
+
     fn unlink(&self, bucket: usize, index: u32) {
         let mut header = self.buckets[bucket].header.load(Acquire);
         let ours =
@@ -257,7 +292,7 @@ impl Shard {
         loop {
             let new = next_header(header, occupancy(header) & !(1 << bit));
             // Release: the removal is visible with the new version. Acquire: for the next round.
-            match self.buckets[bucket].header.compare_exchange(header, new, AcqRel, Acquire) {
+            match swap(&self.buckets[bucket].header, M::EXCLUSIVE, header, new) {
                 Ok(_) => break,
                 Err(current) => header = current,
             }
@@ -272,15 +307,21 @@ impl Shard {
         let mut head = self.free.head.load(Acquire);
         while let Some(index) = (head as u32).checked_sub(1) {
             let next = self.entry(index).next_free().load(Relaxed);
-            let new = (head >> 32).wrapping_add(1) << 32 | u64::from(next);
-            match self.free.head.compare_exchange(head, new, AcqRel, Acquire) {
+            let new = (head >> 32).wrapping_add(1) << 32 | u64::from(next as u32);
+            match swap(&self.free.head, M::OWNER_ONLY, head, new) {
                 Ok(_) => return Some(index),
                 Err(current) => head = current,
             }
         }
         let entries = self.heads.len() as u32;
         // Relaxed: a fresh entry has no history.
-        let index = self.free.fresh.fetch_update(Relaxed, Relaxed, |n| (n < entries).then_some(n + 1)).ok()?;
+        let index = if M::OWNER_ONLY {
+            let fresh = self.free.fresh.load(Relaxed);
+            self.free.fresh.store((fresh + 1).min(entries), Relaxed);
+            Some(fresh).filter(|n| *n < entries)?
+        } else {
+            self.free.fresh.fetch_update(Relaxed, Relaxed, |n| (n < entries).then_some(n + 1)).ok()?
+        };
         if let Some(next) = self.get(index + 1) {
             next.prefetch(); // For the next insert: nobody else asks for it before.
         }
@@ -291,10 +332,10 @@ impl Shard {
     fn release(&self, index: u32) {
         let mut head = self.free.head.load(Relaxed);
         loop {
-            self.entry(index).next_free().store(head as u32, Relaxed);
+            self.entry(index).next_free().store(u64::from(head as u32), Relaxed);
             let new = (head >> 32).wrapping_add(1) << 32 | u64::from(index + 1);
             // Release: the entry's last writes come before it is handed out again.
-            match self.free.head.compare_exchange(head, new, AcqRel, Relaxed) {
+            match swap(&self.free.head, M::OWNER_ONLY, head, new) {
                 Ok(_) => return,
                 Err(current) => head = current,
             }
@@ -304,8 +345,13 @@ impl Shard {
     /// Keeps the bound on the first expiry.
     #[inline(always)]
     pub(super) fn note_expiry(&self, expires_ns: u64) {
-        // AcqRel: a sweep that overwrites the bound has then seen the entry behind it.
-        self.free.earliest_expiry_ns.fetch_min(expires_ns, AcqRel);
+        let bound = &self.free.earliest_expiry_ns;
+        if M::OWNER_ONLY {
+            bound.store(bound.load(Relaxed).min(expires_ns), Relaxed);
+        } else {
+            // AcqRel: a sweep that overwrites the bound has then seen the entry behind it.
+            bound.fetch_min(expires_ns, AcqRel);
+        }
     }
 
     /// Removes what has expired, if anything can have. Returns how many entries.
@@ -317,6 +363,7 @@ impl Shard {
         self.free.earliest_expiry_ns.swap(u64::MAX, AcqRel);
         let mut removed = 0;
         for bucket in 0..self.buckets.len() {
+            let _guard = self.buckets[bucket].lock::<M>();
             let mut bits = occupancy(self.buckets[bucket].header.load(Acquire));
             while bits != 0 {
                 let bit = bits.trailing_zeros() as usize;
@@ -325,9 +372,8 @@ impl Shard {
                 let Some((generation, connection)) = self.get(index).and_then(Entry::snapshot) else { continue };
                 if now_ns < connection.expires_ns {
                     self.note_expiry(connection.expires_ns);
-                } else if self.entry(index).kill(generation, &connection) {
-                    self.unlink(bucket, index);
-                    self.release(index);
+                } else if self.entry(index).kill::<M>(generation, &connection) {
+                    self.bury_in(bucket, index);
                     removed += 1;
                 }
             }
@@ -340,15 +386,17 @@ impl Shard {
         for _ in 0..MAX_EVICTION_CANDIDATES {
             let Some(arrival) = self.arrivals.pop() else { return false };
             let Some(entry) = self.get(arrival.index()) else { continue };
-            let Some((generation, connection)) = entry.snapshot() else { continue };
             let key = entry.key();
+            let place = hash.hash(&key);
+            let _guard = self.lock(place);
+            let Some((generation, connection)) = entry.snapshot() else { continue };
             if arrival == Arrival::new(arrival.index(), generation)
+                && key == entry.key()
                 && !connection.status.assured()
-                && entry.kill(generation, &connection)
+                && entry.kill::<M>(generation, &connection)
             {
                 // The key is the killed connection's: it was read between two looks at its generation.
-                self.unlink(self.bucket_of(hash.hash(&key)), arrival.index());
-                self.release(arrival.index());
+                self.bury(place, arrival.index());
                 return true;
             }
         }

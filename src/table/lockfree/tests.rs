@@ -1,5 +1,5 @@
 use super::*;
-use crate::conntrack::{Detail, Status};
+use crate::conntrack::{Notes, Status};
 use crate::packet::Direction;
 use crate::table::HashKey;
 use proptest::prelude::*;
@@ -16,24 +16,25 @@ fn key(n: u64) -> FlowKey {
 /// Spreads flows over buckets badly on purpose: 64 places in all.
 fn place(n: u64) -> Place {
     let n = n % 64;
-    Place { shard: 0, hash: (n << 58) | (n * 3) }
+    Place { shard: 0, hash: (n << 58) | (n * 3), hint: n as u32 }
 }
 
 fn connection(expires_ns: u64) -> Connection {
-    Connection { status: Status::opened_by(Direction::In), expires_ns }
+    let notes = Notes { marks: expires_ns as u32, number: expires_ns };
+    Connection { status: Status::opened_by(Direction::In), expires_ns, notes }
 }
 
-/// Detail that belongs to `connection(expires_ns)`.
-fn detail(expires_ns: u64) -> Detail {
-    Detail([expires_ns as u32; 14])
+/// Windows that belong to `connection(expires_ns)`.
+fn windows(expires_ns: u64) -> Windows {
+    Windows::of_test(expires_ns as u32)
 }
 
 fn insert(worker: &mut Worker, place: Place, n: u64, expires_ns: u64, now_ns: u64) -> Insert {
-    worker.insert(place, &key(n), &connection(expires_ns), Some(&detail(expires_ns)), now_ns)
+    worker.insert(place, &key(n), &connection(expires_ns), Some(&windows(expires_ns)), now_ns)
 }
 
-fn read(worker: &mut Worker, place: Place, n: u64) -> Option<(Connection, Detail)> {
-    worker.update(place, &key(n), true, |connection, detail| (Fate::Keep, (*connection, *detail)))
+fn read(worker: &mut Worker, place: Place, n: u64) -> Option<(Connection, Windows)> {
+    worker.update(place, &key(n), true, |connection, windows| (Fate::Keep, (*connection, *windows)))
 }
 
 fn remove(worker: &mut Worker, place: Place, n: u64) -> bool {
@@ -48,13 +49,13 @@ fn table(entries: u32) -> LockFree {
 fn every_entry_can_be_used_and_found() {
     let table = table(1000);
     let mut worker = table.worker();
-    let spread = |n: u64| Place { shard: 0, hash: n.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+    let spread = |n: u64| Place { shard: 0, hash: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), hint: 0 };
     for n in 0..1000 {
         assert_eq!(insert(&mut worker, spread(n), n, 100 + n, 0), Insert::Done, "{n}");
     }
     assert_eq!(insert(&mut worker, spread(1000), 1000, 9, 0), Insert::Full);
     for n in 0..1000 {
-        assert_eq!(read(&mut worker, spread(n), n), Some((connection(100 + n), detail(100 + n))));
+        assert_eq!(read(&mut worker, spread(n), n), Some((connection(100 + n), windows(100 + n))));
     }
     assert_eq!(read(&mut worker, spread(1000), 1000), None);
     assert_eq!((worker.counters().entries, worker.counters().refused), (1000, 1));
@@ -86,15 +87,15 @@ fn an_overtaken_reader_notices() {
     let mut worker = table.worker();
     insert(&mut worker, place(1), 1, 10, 0);
     let shard = &table.shards[0];
-    let (index, generation) = shard.find(place(1).hash, &key(1)).unwrap();
+    let (index, generation) = shard.find(place(1).hash, &key(1), 0).unwrap();
     assert!(remove(&mut worker, place(1), 1));
     insert(&mut worker, place(2), 2, 10, 0);
     // The same entry, but another flow's.
     let stale = shard.entry(index);
-    assert_eq!(stale.load(generation, None), None);
-    assert!(!stale.store(generation, &connection(10), &connection(20), None));
+    assert_eq!(stale.load(generation), None);
+    assert!(!stale.store(generation, &connection(10), &connection(20)));
     assert!(!shard.remove(place(1).hash, index, generation, &connection(10)));
-    assert_eq!(read(&mut worker, place(2), 2), Some((connection(10), detail(10))));
+    assert_eq!(read(&mut worker, place(2), 2), Some((connection(10), windows(10))));
 }
 
 #[test]
@@ -168,8 +169,8 @@ proptest! {
                 }
                 Op::Refresh(n, expires) => {
                     let refreshed = worker.update(place(n), &key(n), true, |connection, words| {
-                        connection.expires_ns = expires + 1;
-                        *words = detail(expires + 1);
+                        *connection = self::connection(expires + 1);
+                        *words = windows(expires + 1);
                         (Fate::Keep, ())
                     });
                     prop_assert_eq!(refreshed.is_some(), map.contains_key(&n));
@@ -179,7 +180,7 @@ proptest! {
                     prop_assert_eq!(remove(&mut worker, place(n), n), map.remove(&n).is_some());
                 }
                 Op::Find(n) => {
-                    let expected = map.get(&n).map(|expires| (connection(*expires), detail(*expires)));
+                    let expected = map.get(&n).map(|expires| (connection(*expires), windows(*expires)));
                     prop_assert_eq!(read(&mut worker, place(n), n), expected);
                 }
             }
@@ -193,7 +194,7 @@ proptest! {
 fn two_cores_that_insert_the_same_flows_agree() {
     const FLOWS: u64 = 20_000;
     let table = table(FLOWS as u32 + 64);
-    let spread = |n: u64| Place { shard: 0, hash: n.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+    let spread = |n: u64| Place { shard: 0, hash: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), hint: 0 };
     let insert_all = || {
         let mut worker = table.worker();
         let mut done = 0;
