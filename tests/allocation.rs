@@ -5,15 +5,17 @@
 mod common;
 
 use common::*;
-use ctbench::conntrack::{Config, OnFull, Profile};
+use ctbench::conntrack::{Config, OnFull, Profile, Tracker};
 use ctbench::engine::registry::ENGINES;
-use ctbench::engine::{Decision, Engine, NoStamps, Null, Stateful, Stateless};
+use ctbench::engine::{Decision, Engine, Groups, NoStamps, Null, Stateful, Stateless};
 use ctbench::packet::Packet;
+use ctbench::policy::linear::Linear;
 use ctbench::policy::{Epochs, LoadOptions, load_network_acl, load_security_groups};
 use ctbench::replay::World;
-use ctbench::table::lockfree::LockFree;
+use ctbench::table::locked::Locked;
+use ctbench::table::lockfree::{BucketLock, LockFree, OwnerOnly};
 use ctbench::table::percore::{Owned, PerCore};
-use ctbench::table::{FlowHash, Geometry, HashKey};
+use ctbench::table::{FlowHash, FlowTable, Geometry, HashKey, TableCounters};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -49,6 +51,24 @@ fn allocations<E: Engine>(engine: &mut E, packets: &[Packet], shards: &[u16]) ->
     ALLOCATIONS.load(Relaxed) - before
 }
 
+/// A replay through a stateful engine.
+struct Run<'a> {
+    groups: &'a Epochs<'a, Groups<Linear>>,
+    config: &'a Config,
+    tracker: &'a Tracker,
+    hash: FlowHash,
+    packets: &'a [Packet],
+    shards: &'a [u16],
+}
+
+impl Run<'_> {
+    fn table(&self, table: impl FlowTable, name: &str) -> TableCounters {
+        let mut engine = Stateful::new(self.groups.clone(), self.config.invalid, self.tracker, self.hash, table, None);
+        assert_eq!(allocations(&mut engine, self.packets, self.shards), 0, "{name}");
+        engine.counters().unwrap()
+    }
+}
+
 #[test]
 fn replaying_allocates_nothing() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/web");
@@ -64,7 +84,7 @@ fn replaying_allocates_nothing() {
     let shards: Vec<u16> = trace.packets.iter().map(|p| shard_hash.shard(&p.flow_key(), 16) as u16).collect();
     let (groups, acl) = (World::new(groups, &config), World::new(acl, &config));
     let (groups, acl) = (Epochs::new(groups.linear()).unwrap(), Epochs::new(acl.linear()).unwrap());
-    let tracker = ctbench::conntrack::Tracker::new(&config);
+    let tracker = Tracker::new(&config);
     let packets = &trace.packets;
     assert!(packets.len() > 20_000);
 
@@ -72,17 +92,27 @@ fn replaying_allocates_nothing() {
     assert_eq!(allocations(&mut Stateless::new(acl), packets, &shards), 0, "stateless");
     for on_full in [OnFull::DropNew, OnFull::EvictUnassured] {
         let mut percore = PerCore::new(geometry, on_full, |_| true);
-        let table = Owned(&mut percore);
-        let mut engine = Stateful::new(groups.clone(), config.invalid, &tracker, hash, table, None);
-        assert_eq!(allocations(&mut engine, packets, &shards), 0, "percore");
-        let percore = engine.counters().unwrap();
-        let lockfree = LockFree::new(geometry, on_full, hash);
-        let table = lockfree.worker();
-        let mut engine = Stateful::new(groups.clone(), config.invalid, &tracker, hash, table, None);
-        assert_eq!(allocations(&mut engine, packets, &shards), 0, "lockfree");
-        assert_eq!(engine.counters().unwrap().refused, percore.refused, "full at the same packets");
-        assert_eq!(engine.counters().unwrap().evicted, percore.evicted, "evicted at the same packets");
+        let (mut owner, lockfree) = (
+            LockFree::<OwnerOnly>::of_shards(geometry, on_full, hash, |_| true),
+            LockFree::new(geometry, on_full, hash),
+        );
+        let bucketlock = LockFree::<BucketLock>::of_shards(geometry, on_full, hash, |_| true);
+        let locked = Locked::new(geometry, on_full);
+        let run = Run { groups: &groups, config: &config, tracker: &tracker, hash, packets, shards: &shards };
+        let percore = run.table(Owned(&mut percore), "percore");
+        let others = [
+            run.table(owner.owner(), "owner"),
+            run.table(lockfree.worker(), "lockfree"),
+            run.table(bucketlock.worker(), "bucketlock"),
+            run.table(locked.worker(), "locked"),
+        ];
+        for other in others {
+            assert_eq!(other.refused, percore.refused, "full at the same packets");
+            assert_eq!(other.evicted, percore.evicted, "evicted at the same packets");
+        }
         assert!(percore.refused + percore.evicted > 0, "the tables were too large for this test");
     }
-    assert_eq!(ENGINES.len(), 5, "a new engine belongs into this test");
+    // The ready-made maps allocate as they please.
+    let ready_made = if cfg!(feature = "contenders") { 3 } else { 0 };
+    assert_eq!(ENGINES.len(), 8 + ready_made, "a new engine belongs into this test");
 }

@@ -121,6 +121,11 @@ fn trace() -> impl Strategy<Value = Trace> {
     })
 }
 
+/// Every stateful engine but the judge.
+fn fast_and_stateful() -> impl Iterator<Item = Kind> {
+    ENGINES.iter().map(|engine| engine.kind).filter(|kind| kind.is_stateful() && *kind != Kind::Reference)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -155,7 +160,7 @@ proptest! {
         let config = Config { on_full, ..Config::new(Profile::Linux) };
         let workload = workload(trace, Some(groups), None, config, entries);
         let right = workload.reference(true).expect("rules were given");
-        for kind in [Kind::StatefulPerCoreLinear, Kind::StatefulLockFreeLinear] {
+        for kind in fast_and_stateful() {
             for cores in [1, cores] {
                 assert_same(&decisions(&workload, kind, cores, 32), &right, &workload.trace, kind.name());
             }
@@ -173,7 +178,7 @@ proptest! {
         let config = Config { allowance, ..Config::new(Profile::Aws) };
         let workload = workload(trace, Some(groups), None, config, 100_000);
         let right = workload.reference(true).expect("rules were given");
-        for kind in [Kind::StatefulPerCoreLinear, Kind::StatefulLockFreeLinear] {
+        for kind in fast_and_stateful() {
             assert_same(&decisions(&workload, kind, 1, burst), &right, &workload.trace, kind.name());
         }
     }

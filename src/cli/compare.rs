@@ -34,7 +34,8 @@ Examples:
 pub(super) struct CompareArgs {
     #[command(flatten)]
     input: InputArgs,
-    /// Engines to compare; repeat it, or use * and ? [default: all that the given rules can run]
+    /// Engines to compare; repeat it, or use * and ? [default: those that `ctbench engines` lists as such, as
+    /// far as the given rules can run them]
     #[arg(long, value_name = "NAME")]
     engine: Vec<String>,
     /// Engine that the others are compared with [default: stateless-linear, else null]
@@ -194,7 +195,7 @@ fn runnable(input: &Input, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> 
         Some(kinds) => kinds,
         None => {
             let all = crate::engine::registry::ENGINES.iter().map(|engine| engine.kind);
-            all.filter(|kind| workload.can_run(*kind)).collect()
+            all.filter(|kind| kind.is_default() && workload.can_run(*kind)).collect()
         }
     };
     kinds.extend(baseline.filter(|baseline| !kinds.contains(baseline)));

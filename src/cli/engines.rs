@@ -7,8 +7,16 @@ use std::process::ExitCode;
 pub(super) fn engines() -> anyhow::Result<ExitCode> {
     let width = ENGINES.iter().map(|engine| engine.name.len()).max().unwrap_or(0);
     let mut out = std::io::stdout().lock();
-    for engine in ENGINES {
-        writeln!(out, "{:width$}  {}", engine.name, engine.about)?;
+    for default in [true, false] {
+        let title =
+            if default { "Run by default:" } else { "\nRun by name (compare --engine), and checked by verify:" };
+        writeln!(out, "{title}")?;
+        for engine in ENGINES.iter().filter(|engine| engine.kind.is_default() == default) {
+            writeln!(out, "  {:width$}  {}", engine.name, engine.about)?;
+        }
+    }
+    if !cfg!(feature = "contenders") {
+        writeln!(out, "\nBuilt with --features contenders, also the tables papaya, dashmap and scc.")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,21 @@ pub enum Kind {
     StatefulPerCoreLinear,
     /// Security groups, the shared lock-free table, linear rules.
     StatefulLockFreeLinear,
+    /// Security groups, our own table unsynchronised, one a core, linear rules.
+    StatefulOwnerLinear,
+    /// Security groups, our own table with a lock a bucket, linear rules.
+    StatefulBucketLockLinear,
+    /// Security groups, hashbrown in shards behind mutexes, linear rules.
+    StatefulLockedLinear,
+    /// Security groups, crate papaya, linear rules.
+    #[cfg(feature = "contenders")]
+    StatefulPapayaLinear,
+    /// Security groups, crate dashmap, linear rules.
+    #[cfg(feature = "contenders")]
+    StatefulDashMapLinear,
+    /// Security groups, crate scc, linear rules.
+    #[cfg(feature = "contenders")]
+    StatefulSccLinear,
 }
 
 /// One line of `ctbench engines`.
@@ -53,12 +68,61 @@ pub const ENGINES: &[EngineInfo] = &[
         name: "stateful-lockfree-linear",
         about: "security groups over the sharded lock-free table that all cores share; rules tried one by one",
     },
+    EngineInfo {
+        kind: Kind::StatefulOwnerLinear,
+        name: "stateful-owner-linear",
+        about: "as lockfree, but a table a core and no synchronisation: what the atomics cost",
+    },
+    EngineInfo {
+        kind: Kind::StatefulBucketLockLinear,
+        name: "stateful-bucketlock-linear",
+        about: "as lockfree, but with a lock in each bucket: what freedom from locks is worth",
+    },
+    EngineInfo {
+        kind: Kind::StatefulLockedLinear,
+        name: "stateful-locked-linear",
+        about: "the hashbrown shards of percore, shared by all cores, each behind a mutex",
+    },
+    #[cfg(feature = "contenders")]
+    EngineInfo {
+        kind: Kind::StatefulPapayaLinear,
+        name: "stateful-papaya-linear",
+        about: "the concurrent map of crate papaya, one a shard; a mutex in each value makes updates atomic",
+    },
+    #[cfg(feature = "contenders")]
+    EngineInfo {
+        kind: Kind::StatefulDashMapLinear,
+        name: "stateful-dashmap-linear",
+        about: "the concurrent map of crate dashmap, one a shard",
+    },
+    #[cfg(feature = "contenders")]
+    EngineInfo {
+        kind: Kind::StatefulSccLinear,
+        name: "stateful-scc-linear",
+        about: "the concurrent map of crate scc, one a shard",
+    },
 ];
 
 impl Kind {
     /// True if the engine follows security groups and remembers connections.
     pub fn is_stateful(self) -> bool {
-        matches!(self, Kind::Reference | Kind::StatefulPerCoreLinear | Kind::StatefulLockFreeLinear)
+        !matches!(self, Kind::Null | Kind::StatelessLinear)
+    }
+
+    /// True if all cores share its table.
+    pub fn is_shared(self) -> bool {
+        match self {
+            Kind::StatefulLockFreeLinear | Kind::StatefulBucketLockLinear | Kind::StatefulLockedLinear => true,
+            #[cfg(feature = "contenders")]
+            Kind::StatefulPapayaLinear | Kind::StatefulDashMapLinear | Kind::StatefulSccLinear => true,
+            _ => false,
+        }
+    }
+
+    /// True if a comparison runs it unasked. The others answer questions about tables: name them.
+    pub fn is_default(self) -> bool {
+        use Kind::*;
+        matches!(self, Null | Reference | StatelessLinear | StatefulPerCoreLinear | StatefulLockFreeLinear)
     }
 
     /// True if it runs on one core only.
@@ -104,7 +168,7 @@ mod tests {
     #[test]
     fn globs_select_in_registry_order() {
         assert_eq!(
-            names(&["stateful-*", "null"]).unwrap(),
+            names(&["stateful-*rcore-*", "stateful-lockf*", "null"]).unwrap(),
             ["null", "stateful-percore-linear", "stateful-lockfree-linear"]
         );
         assert_eq!(names(&["*lockfree*"]).unwrap(), ["stateful-lockfree-linear"]);

@@ -10,8 +10,10 @@ use crate::measure::{Clock, Variant};
 use crate::packet::Packet;
 use crate::policy::linear::Linear;
 use crate::policy::{self, Epochs, RuleSet};
-use crate::table::lockfree::{self, LockFree};
-use crate::table::percore::{Owned, PerCore};
+use crate::table::access::{OwnedTable, SharedTable};
+use crate::table::locked::Locked;
+use crate::table::lockfree::{self, BucketLock, LockFree, OwnerOnly};
+use crate::table::percore::PerCore;
 use crate::table::{FlowHash, FlowTable, Geometry, HashKey};
 use crate::trace::Trace;
 use crate::verify::digest;
@@ -141,17 +143,45 @@ impl Workload {
             }
             Kind::Reference => boxed(self, job, ReferenceSetup { workload: self }),
             Kind::StatefulPerCoreLinear => {
-                let owned = |core: usize| move |shard: u32| shard as usize % cores == core;
-                let tables =
-                    (0..cores).map(|core| PerCore::new(self.geometry, self.config.on_full, owned(core))).collect();
-                boxed(self, job, PerCoreSetup { parts: self.parts()?, tables, allowance: self.allowance() })
+                self.owned(job, |owned| PerCore::new(self.geometry, self.config.on_full, owned))
             }
-            Kind::StatefulLockFreeLinear => {
-                let table =
-                    LockFree::new(self.geometry, self.config.on_full, FlowHash::new(HashKey::from_seed(self.secret)));
-                boxed(self, job, LockFreeSetup { parts: self.parts()?, table, cores, allowance: self.allowance() })
-            }
+            Kind::StatefulOwnerLinear => self.owned(job, |owned| self.our_table::<OwnerOnly>(owned)),
+            Kind::StatefulLockFreeLinear => self.shared(job, self.our_table::<lockfree::Shared>(&|_| true)),
+            Kind::StatefulBucketLockLinear => self.shared(job, self.our_table::<BucketLock>(&|_| true)),
+            Kind::StatefulLockedLinear => self.shared(job, Locked::new(self.geometry, self.config.on_full)),
+            #[cfg(feature = "contenders")]
+            Kind::StatefulPapayaLinear => self.contender::<crate::table::papaya::Papaya>(job),
+            #[cfg(feature = "contenders")]
+            Kind::StatefulDashMapLinear => self.contender::<crate::table::dashmap::Dash>(job),
+            #[cfg(feature = "contenders")]
+            Kind::StatefulSccLinear => self.contender::<crate::table::scc::Scc>(job),
         }
+    }
+
+    fn our_table<M: lockfree::Mode>(&self, owned: &dyn Fn(u32) -> bool) -> LockFree<M> {
+        LockFree::of_shards(self.geometry, self.config.on_full, FlowHash::new(HashKey::from_seed(self.secret)), owned)
+    }
+
+    /// An engine with a table for each core, for the shards that the core owns.
+    fn owned<'a, T: OwnedTable + 'a>(
+        &'a self,
+        job: Job<'a>,
+        table: impl Fn(&dyn Fn(u32) -> bool) -> T,
+    ) -> Option<Box<dyn Variant + 'a>> {
+        let cores = job.pool.cores();
+        let tables = (0..cores).map(|core| table(&|shard| shard as usize % cores == core)).collect();
+        boxed(self, job, OwnedSetup { parts: self.parts()?, tables, allowance: self.allowance() })
+    }
+
+    /// An engine with one table for all cores.
+    fn shared<'a, T: SharedTable + 'a>(&'a self, job: Job<'a>, table: T) -> Option<Box<dyn Variant + 'a>> {
+        let cores = job.pool.cores();
+        boxed(self, job, SharedSetup { parts: self.parts()?, table, cores, allowance: self.allowance() })
+    }
+
+    #[cfg(feature = "contenders")]
+    fn contender<'a, M: crate::table::contender::Map + 'a>(&'a self, job: Job<'a>) -> Option<Box<dyn Variant + 'a>> {
+        self.shared(job, crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full))
     }
 
     fn allowance(&self) -> Option<Allowance> {
@@ -207,38 +237,38 @@ impl<'w> Setup for StatelessSetup<'w> {
     }
 }
 
-struct PerCoreSetup<'w> {
+struct OwnedSetup<'w, T> {
     parts: Parts<'w>,
-    tables: Vec<PerCore>,
+    tables: Vec<T>,
     allowance: Option<Allowance>,
 }
 
-impl<'w> Setup for PerCoreSetup<'w> {
+impl<'w, T: OwnedTable> Setup for OwnedSetup<'w, T> {
     type Engine<'a>
-        = Stateful<'a, Linear, Owned<'a>>
+        = Stateful<'a, Linear, T::Owner<'a>>
     where
         Self: 'a;
     fn engines(&mut self) -> Vec<Self::Engine<'_>> {
-        let PerCoreSetup { parts, tables, allowance } = self;
+        let OwnedSetup { parts, tables, allowance } = self;
         allowance.iter_mut().for_each(Allowance::clear);
-        tables.iter_mut().for_each(PerCore::clear);
-        tables.iter_mut().map(|table| parts.engine(Owned(table), allowance.as_ref())).collect()
+        tables.iter_mut().for_each(T::clear);
+        tables.iter_mut().map(|table| parts.engine(table.owner(), allowance.as_ref())).collect()
     }
     fn table_bytes(&self) -> u64 {
-        self.tables.iter().map(PerCore::bytes).sum()
+        self.tables.iter().map(T::bytes).sum()
     }
 }
 
-struct LockFreeSetup<'w> {
+struct SharedSetup<'w, T> {
     parts: Parts<'w>,
-    table: LockFree,
+    table: T,
     cores: usize,
     allowance: Option<Allowance>,
 }
 
-impl<'w> Setup for LockFreeSetup<'w> {
+impl<'w, T: SharedTable> Setup for SharedSetup<'w, T> {
     type Engine<'a>
-        = Stateful<'a, Linear, lockfree::Worker<'a>>
+        = Stateful<'a, Linear, T::Worker<'a>>
     where
         Self: 'a;
     fn engines(&mut self) -> Vec<Self::Engine<'_>> {

@@ -5,9 +5,20 @@
 //! shard sees its packets in trace order on any number of cores, and is full at the same packet in
 //! every table.
 
+pub mod access;
+#[cfg(feature = "contenders")]
+pub mod contender;
+#[cfg(feature = "contenders")]
+pub mod dashmap;
 mod hash;
+pub mod locked;
 pub mod lockfree;
+mod map_shard;
+#[cfg(feature = "contenders")]
+pub mod papaya;
 pub mod percore;
+#[cfg(feature = "contenders")]
+pub mod scc;
 mod sync;
 
 pub use hash::{FlowHash, HashKey};
