@@ -1,7 +1,7 @@
 //! From an engine's name to something that can be replayed.
 
 use super::World;
-use super::{Job, Pass, Pool, Setup, Steered, Stream, pass, steer};
+use super::{Job, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer};
 use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
@@ -26,7 +26,9 @@ pub struct Workload {
     pub acl: Option<World>,
     /// Connection tracking.
     pub config: Config,
-    tracker: Tracker,
+    /// How packets reach cores.
+    pub steering: Steering,
+    pub(crate) tracker: Tracker,
     /// Size of the flow tables.
     pub geometry: Geometry,
     /// Chooses shards: part of the scenario.
@@ -38,7 +40,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Prepares everything that does not depend on the engine.
+    /// Prepares everything that does not depend on the engine. Steering is symmetric.
     #[allow(clippy::too_many_arguments)] // The fields of the struct, no more.
     pub fn new(
         trace: Trace,
@@ -58,6 +60,7 @@ impl Workload {
             acl: acl.map(world),
             tracker,
             config,
+            steering: Steering::default(),
             geometry,
             scenario_key,
             secret,
@@ -94,7 +97,7 @@ impl Workload {
     pub fn steered(&self, kind: Kind, cores: usize) -> Steered {
         let stream = if kind.is_stateful() { Stream::Datagrams } else { Stream::Pieces };
         let hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
-        steer(&self.trace, stream, cores, &hash, self.geometry.shards)
+        steer(&self.trace, stream, self.steering, cores, &hash, self.geometry.shards)
     }
 
     /// What the reference says, in trace order: the stateful one over the groups, or the stateless
@@ -123,7 +126,8 @@ impl Workload {
         Some(reference::Stateful::new(self.groups.as_ref()?.reference(), &self.config, table))
     }
 
-    /// Builds an engine over a steered trace, with bursts of so many packets. `None` if its rules were not given.
+    /// Builds an engine over a steered trace, with bursts of so many packets. `None` if its rules were not
+    /// given, or if the steering needs a table that all cores share and it has none.
     pub fn variant<'a>(
         &'a self,
         kind: Kind,
@@ -132,6 +136,9 @@ impl Workload {
         clock: &'a Clock,
         burst: usize,
     ) -> Option<Box<dyn Variant + 'a>> {
+        if steered.steering != Steering::Symmetric && !kind.is_shared() {
+            return None;
+        }
         let job = Job { steered, pool, burst, clock };
         let cores = pool.cores();
         match kind {
