@@ -115,14 +115,7 @@ impl Steered {
 
 /// Steers a trace to so many cores. `hash` is keyed by the scenario; it chooses shards and, where the
 /// steering hashes, cores.
-pub fn steer(
-    trace: &Trace,
-    stream: Stream,
-    steering: Steering,
-    cores: usize,
-    hash: &FlowHash,
-    shards: u32,
-) -> Steered {
+pub fn steer(trace: &Trace, stream: Stream, steering: Steering, cores: usize, hash: &FlowHash, shards: u32) -> Steered {
     let mut lanes: Vec<Lane> = (0..cores).map(|_| Lane::default()).collect();
     let mut turn = 0;
     let mut push = |position: usize, packet: Packet| {

@@ -5,7 +5,7 @@ use super::{Job, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer};
 use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
-use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, Stateful, Stateless};
+use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Verdict};
 use crate::measure::{Clock, Variant};
 use crate::packet::Packet;
 use crate::policy::linear::Linear;
@@ -13,7 +13,7 @@ use crate::policy::{self, Epochs, RuleSet};
 use crate::table::lockfree::{self, LockFree};
 use crate::table::percore::{Owned, PerCore};
 use crate::table::{FlowHash, FlowTable, Geometry, HashKey};
-use crate::trace::Trace;
+use crate::trace::{Elephant, ElephantError, Trace};
 use crate::verify::digest;
 
 /// All that engines need: the trace, the rules in both forms, and the settings.
@@ -77,6 +77,23 @@ impl Workload {
         if let Some(world) = world {
             world.change(from_ns, rules, &self.config);
         }
+    }
+
+    /// Replaces the trace by one in which one flow makes up half of all packets: the largest of those
+    /// that the reference finds established or, without security groups, of those with an answer.
+    pub fn add_elephant(&mut self) -> Result<Elephant, ElephantError> {
+        let (trace, elephant) = match self.reference(true) {
+            Some(right) => self.trace.with_elephant(|position| {
+                let decision = right[position];
+                decision.state() == State::Established && decision.verdict() == Verdict::Accept
+            })?,
+            None => {
+                let answered = self.trace.answered();
+                self.trace.with_elephant(|position| answered[position])?
+            }
+        };
+        self.trace = trace;
+        Ok(elephant)
     }
 
     /// The rules that an engine follows; `None` if the user did not give them, or it follows none.

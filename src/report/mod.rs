@@ -8,7 +8,8 @@ pub mod verdicts;
 use crate::engine::registry::Kind;
 use crate::measure::statistics::{Estimate, paired_difference, paired_ratio};
 use crate::measure::{ClockFloor, Host, Results, Run};
-use crate::replay::Workload;
+use crate::replay::{Steering, Workload};
+use crate::trace::Elephant;
 use crate::verify::Change;
 use std::time::SystemTime;
 
@@ -21,8 +22,12 @@ pub struct About {
     pub trace: String,
     /// SHA-256 of the capture file, where a format asks for it.
     pub trace_sha256: Option<String>,
-    /// Packets in the capture.
+    /// Packets in the capture, and copies of an elephant's.
     pub packets: u64,
+    /// The flow that was made half of all packets, if any.
+    pub elephant: Option<Elephant>,
+    /// How packets reach cores.
+    pub steering: Steering,
     /// Packets that engines evaluate.
     pub evaluated: usize,
     /// Flows.
