@@ -113,6 +113,7 @@ impl<'a> FlowCheck<'a> {
             tracker: &workload.tracker,
             drops_invalid: workload.config.invalid == Invalid::Drop,
             window,
+            shortest_cut_ns: workload.config.timeouts.tcp_unacknowledged.saturating_mul(1_000_000_000),
             limit: LIMIT_PER_FLOW,
         };
         let may_be_full = in_shard.into_iter().map(|flows| flows > room).collect();

@@ -6,8 +6,8 @@
 //! The verdicts are *explained* if some such order, played through the tracker and the rules packet by
 //! packet, gives exactly them.
 //!
-//! The search is depth first over (packets that each core has decided, connection), trace order first,
-//! and remembers what led nowhere. Its effort is bounded: beyond the limit the flow is undecided.
+//! The search is depth first over (packets that each core has decided, connection) and remembers what
+//! led nowhere. Its effort is bounded: beyond the limit the flow is undecided.
 //!
 //! # Steps
 //! A packet is decided at one moment, with one exception that the engine has as well: one that finds
@@ -21,7 +21,7 @@
 
 use crate::conntrack::{Connection, Detail, Tracker, Transition};
 use crate::engine::{Decision, State, Verdict};
-use crate::packet::Packet;
+use crate::packet::{Packet, flags};
 use std::collections::HashMap;
 
 /// A little more than 2^30 ns, by which a deadline in the lock-free table may be off.
@@ -62,23 +62,60 @@ pub struct Reordering<'a> {
     pub drops_invalid: bool,
     /// The order window, in packets of the trace.
     pub window: u32,
-    /// At most so many positions of the search are looked at, beside one for each packet.
+    /// An INVALID packet may cut a longer deadline to so many ns from now (the timeout of unacknowledged
+    /// data), but never to less.
+    pub shortest_cut_ns: u64,
+    /// At most so many positions of the search are looked at, beside a few for each packet.
     pub limit: usize,
 }
 
 /// What the table holds of the flow.
 type Entry = Option<(Connection, Detail)>;
 
-/// A step that fits the decisions: to this entry, and past this core's next packet, if any.
+/// A step that fits the decisions: past this core's next packet, if any, and to this entry.
 type Move = (Option<usize>, Entry);
+
+/// Which core's packet is tried first.
+#[derive(Clone, Copy)]
+enum Prefer {
+    /// The one whose packet is first in the trace.
+    Earliest,
+    /// The one that decided the packet before, so that a core gets as far ahead as the decisions allow.
+    SameCore,
+    /// The one whose packet is last in the trace.
+    Latest,
+}
+
+/// Cores drift apart in many ways. Each is tried for a while with what the others have ruled out, and
+/// the first then for as long as the limit allows: shares of the limit.
+const ATTEMPTS: [(Prefer, usize); 5] = [
+    (Prefer::Earliest, 32),
+    (Prefer::SameCore, 32),
+    (Prefer::Latest, 32),
+    (Prefer::SameCore, 4),
+    (Prefer::Earliest, 1),
+];
 
 /// A position of the search that may still lead somewhere.
 struct Node {
     entry: Entry,
-    /// The core whose packet led here.
+    /// The core whose packet led here, if one was decided.
     by: Option<usize>,
     /// What was not tried yet, best last.
     moves: Vec<Move>,
+}
+
+/// The search for one flow.
+struct Search<'a> {
+    rules: &'a Reordering<'a>,
+    cores: &'a [&'a [Seen<'a>]],
+    tolerance_ns: u64,
+    /// A deadline after this cannot matter any more: the last packet's time, and the tolerance.
+    /// `None` if one might be shortened to before it.
+    end_ns: Option<u64>,
+    /// Packets decided of each core, and entries, from which no order goes on.
+    dead_ends: HashMap<Box<[u32]>, Vec<Entry>>,
+    looked_at: usize,
 }
 
 impl Reordering<'_> {
@@ -86,59 +123,116 @@ impl Reordering<'_> {
     /// Also says how many positions were looked at.
     pub fn explain(&self, cores: &[Vec<Seen>]) -> (Explanation, usize) {
         let cores: Vec<&[Seen]> = cores.iter().map(Vec::as_slice).filter(|core| !core.is_empty()).collect();
-        let tolerance_ns = if cores.len() > 1 { DEADLINE_TOLERANCE_NS } else { 0 };
         let packets: usize = cores.iter().map(|core| core.len()).sum();
-        let limit = self.limit.saturating_add(packets);
-        let mut looked_at = 0;
-        let mut next = vec![0u32; cores.len()];
-        let mut dead_ends: HashMap<Box<[u32]>, Vec<Entry>> = HashMap::new();
-        let mut path = vec![Node { entry: None, by: None, moves: self.moves(&cores, &next, &None, tolerance_ns) }];
+        if packets == 0 {
+            return (Explanation::Found, 0);
+        }
+        let tolerance_ns = if cores.len() > 1 { DEADLINE_TOLERANCE_NS } else { 0 };
+        let times = || cores.iter().flat_map(|core| core.iter()).map(|seen| seen.packet.time_ns);
+        let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
+        let end_ns = last.saturating_add(tolerance_ns);
+        let end_ns = (end_ns - first < self.shortest_cut_ns).then_some(end_ns);
+        let mut search =
+            Search { rules: self, cores: &cores, tolerance_ns, end_ns, dead_ends: HashMap::new(), looked_at: 0 };
+        for (prefer, share) in ATTEMPTS {
+            let until = search.looked_at + self.limit.saturating_sub(search.looked_at) / share + packets;
+            match search.attempt(prefer, until) {
+                Explanation::Undecided => {}
+                decided => return (decided, search.looked_at),
+            }
+        }
+        (Explanation::Undecided, search.looked_at)
+    }
+}
+
+impl Search<'_> {
+    /// Depth first, from the start, until so many positions were looked at.
+    fn attempt(&mut self, prefer: Prefer, until: usize) -> Explanation {
+        let mut next = vec![0u32; self.cores.len()];
+        let mut path = vec![Node { entry: None, by: None, moves: self.moves(&next, &None, None, prefer) }];
         while let Some(node) = path.last_mut() {
             let Some((core, entry)) = node.moves.pop() else {
                 let Some(Node { entry, by, .. }) = path.pop() else { break };
-                dead_ends.entry(next.clone().into()).or_default().push(entry);
-                if let Some(core) = by {
-                    next[core] -= 1;
-                }
+                self.dead_ends.entry(next.clone().into()).or_default().push(entry);
+                by.into_iter().for_each(|core| next[core] -= 1);
                 continue;
             };
-            if let Some(core) = core {
-                next[core] += 1;
+            let before = node.by;
+            core.into_iter().for_each(|core| next[core] += 1);
+            if next.iter().zip(self.cores).all(|(n, core)| *n as usize == core.len()) {
+                return Explanation::Found;
             }
-            if next.iter().zip(&cores).all(|(n, core)| *n as usize == core.len()) {
-                return (Explanation::Found, looked_at);
-            }
-            let led_nowhere = dead_ends.get(next.as_slice()).is_some_and(|entries| entries.contains(&entry));
-            if led_nowhere {
-                if let Some(core) = core {
-                    next[core] -= 1;
-                }
+            if self.dead_ends.get(next.as_slice()).is_some_and(|entries| entries.contains(&entry)) {
+                core.into_iter().for_each(|core| next[core] -= 1);
                 continue;
             }
-            if looked_at == limit {
-                return (Explanation::Undecided, looked_at);
+            if self.looked_at >= until {
+                return Explanation::Undecided;
             }
-            looked_at += 1;
-            let moves = self.moves(&cores, &next, &entry, tolerance_ns);
+            self.looked_at += 1;
+            let moves = self.moves(&next, &entry, core.or(before), prefer);
             path.push(Node { entry, by: core, moves });
         }
-        (if packets == 0 { Explanation::Found } else { Explanation::Impossible }, looked_at)
+        Explanation::Impossible
     }
 
-    /// All steps that fit, trace order last.
-    fn moves(&self, cores: &[&[Seen]], next: &[u32], entry: &Entry, tolerance_ns: u64) -> Vec<Move> {
+    /// All steps that fit, the preferred last. `before`: the core that decided the packet before.
+    fn moves(&self, next: &[u32], entry: &Entry, before: Option<usize>, prefer: Prefer) -> Vec<Move> {
+        let upcoming = next.iter().zip(self.cores).enumerate();
         let mut waiting: Vec<(usize, &Seen)> =
-            next.iter().zip(cores).enumerate().filter_map(|(i, (n, core))| Some((i, core.get(*n as usize)?))).collect();
+            upcoming.filter_map(|(i, (n, core))| Some((i, core.get(*n as usize)?))).collect();
         let Some(first) = waiting.iter().map(|(_, seen)| seen.index).min() else { return Vec::new() };
-        waiting.retain(|(_, seen)| seen.index - first <= self.window);
-        waiting.sort_unstable_by_key(|(_, seen)| std::cmp::Reverse(seen.index));
+        waiting.retain(|(_, seen)| seen.index - first <= self.rules.window);
+        // Who changes nothing, now or later, and fits now, may as well come now.
+        if let Some((core, _)) = waiting.iter().find(|(_, seen)| self.may_come_at_once(seen, entry)) {
+            return vec![(Some(*core), *entry)];
+        }
+        waiting.sort_unstable_by_key(|(core, seen)| {
+            let earlier = u32::MAX - seen.index;
+            match prefer {
+                Prefer::Earliest => (false, earlier),
+                Prefer::SameCore => (Some(*core) == before, earlier),
+                Prefer::Latest => (false, seen.index),
+            }
+        });
         let mut moves = Vec::new();
         for (core, seen) in waiting {
-            self.steps(seen, entry, tolerance_ns, |decided, entry| moves.push((decided.then_some(core), entry)));
+            let end_ns = self.end_ns;
+            self.rules.steps(seen, entry, self.tolerance_ns, |decided, entry| {
+                moves.push((decided.then_some(core), entry.map(|entry| without_deadline(entry, end_ns))));
+            });
         }
         moves
     }
 
+    /// True for a packet that never changes an entry and is what was decided of it.
+    fn may_come_at_once(&self, seen: &Seen, entry: &Entry) -> bool {
+        if !seen.tracked {
+            return self.rules.is(seen, State::Untracked);
+        }
+        if seen.packet.flags & (flags::INVALID | flags::ICMP_ERROR) == 0 {
+            return false;
+        }
+        match entry {
+            None => self.rules.is(seen, State::Invalid),
+            Some((connection, _)) if seen.packet.time_ns.saturating_add(self.tolerance_ns) < connection.expires_ns => {
+                let invalid = seen.packet.has(flags::INVALID);
+                self.rules.is(seen, if invalid { State::Invalid } else { State::Related })
+            }
+            Some(_) => false,
+        }
+    }
+}
+
+/// Makes entries equal that differ in nothing but a deadline after the flow's end.
+fn without_deadline((mut connection, detail): (Connection, Detail), end_ns: Option<u64>) -> (Connection, Detail) {
+    if end_ns.is_some_and(|end_ns| connection.expires_ns > end_ns) {
+        connection.expires_ns = u64::MAX;
+    }
+    (connection, detail)
+}
+
+impl Reordering<'_> {
     /// What one core's next packet may do now, if that fits what was decided of it: whether the packet
     /// is then decided, and the entry after.
     fn steps(&self, seen: &Seen, entry: &Entry, tolerance_ns: u64, mut step: impl FnMut(bool, Entry)) {
