@@ -288,3 +288,6 @@ impl Reordering<'_> {
         seen.decision.state() == state && seen.decision.verdict() == verdict
     }
 }
+
+#[cfg(test)]
+mod tests;
