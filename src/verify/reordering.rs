@@ -76,8 +76,10 @@ type Entry = Option<(Connection, Detail)>;
 type Move = (Option<usize>, Entry);
 
 /// Which core's packet is tried first.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Prefer {
+    /// The one that spoils least: after which the fewest other cores' packets no longer fit.
+    LeastHarm,
     /// The one whose packet is first in the trace.
     Earliest,
     /// The one that decided the packet before, so that a core gets as far ahead as the decisions allow.
@@ -86,13 +88,14 @@ enum Prefer {
     Latest,
 }
 
-/// Cores drift apart in many ways. Each is tried for a while with what the others have ruled out, and
-/// the first then for as long as the limit allows: shares of the limit.
-const ATTEMPTS: [(Prefer, usize); 5] = [
-    (Prefer::Earliest, 32),
-    (Prefer::SameCore, 32),
-    (Prefer::Latest, 32),
-    (Prefer::SameCore, 4),
+/// Cores drift apart in many ways. Each is tried for a share of the limit, with what the others have
+/// ruled out.
+const ATTEMPTS: [(Prefer, usize); 6] = [
+    (Prefer::LeastHarm, 16),
+    (Prefer::Earliest, 16),
+    (Prefer::SameCore, 16),
+    (Prefer::Latest, 16),
+    (Prefer::LeastHarm, 2),
     (Prefer::Earliest, 1),
 ];
 
@@ -187,22 +190,37 @@ impl Search<'_> {
         if let Some((core, _)) = waiting.iter().find(|(_, seen)| self.may_come_at_once(seen, entry)) {
             return vec![(Some(*core), *entry)];
         }
-        waiting.sort_unstable_by_key(|(core, seen)| {
+        let mut moves: Vec<((usize, bool, u32), Move)> = Vec::new();
+        for (core, seen) in &waiting {
             let earlier = u32::MAX - seen.index;
-            match prefer {
-                Prefer::Earliest => (false, earlier),
-                Prefer::SameCore => (Some(*core) == before, earlier),
-                Prefer::Latest => (false, seen.index),
-            }
-        });
-        let mut moves = Vec::new();
-        for (core, seen) in waiting {
-            let end_ns = self.end_ns;
-            self.rules.steps(seen, entry, self.tolerance_ns, |decided, entry| {
-                moves.push((decided.then_some(core), entry.map(|entry| without_deadline(entry, end_ns))));
+            self.steps(seen, entry, |decided, after| {
+                let preference = match prefer {
+                    Prefer::LeastHarm => (usize::MAX - self.harm(&waiting, *core, entry, &after), false, earlier),
+                    Prefer::Earliest => (0, false, earlier),
+                    Prefer::SameCore => (0, Some(*core) == before, earlier),
+                    Prefer::Latest => (0, false, seen.index),
+                };
+                moves.push((preference, (decided.then_some(*core), after)));
             });
         }
-        moves
+        moves.sort_by_key(|(preference, _)| *preference);
+        moves.into_iter().map(|(_, step)| step).collect()
+    }
+
+    /// How many other cores' packets fit now, but not after a core's step.
+    fn harm(&self, waiting: &[(usize, &Seen)], core: usize, entry: &Entry, after: &Entry) -> usize {
+        let fits = |seen: &Seen, entry: &Entry| {
+            let mut any = false;
+            self.steps(seen, entry, |_, _| any = true);
+            any
+        };
+        waiting.iter().filter(|(other, seen)| *other != core && fits(seen, entry) && !fits(seen, after)).count()
+    }
+
+    fn steps(&self, seen: &Seen, entry: &Entry, mut step: impl FnMut(bool, Entry)) {
+        self.rules.steps(seen, entry, self.tolerance_ns, |decided, after| {
+            step(decided, after.map(|after| without_deadline(after, self.end_ns)));
+        });
     }
 
     /// True for a packet that never changes an entry and is what was decided of it.
