@@ -6,7 +6,7 @@ mod common;
 use common::conversation::{ALL_OPENINGS, disturb, flow, life, merge, mishaps};
 use common::facts::trace_of;
 use common::strategies::{config, peer, rules};
-use common::{everything_passes, load, workload};
+use common::{decisions, everything_passes, load, workload};
 use ctbench::conntrack::{Config, OnFull, Profile, TcpWindow, Tracker};
 use ctbench::engine::registry::{ENGINES, Kind};
 use ctbench::engine::{Decision, Groups, Reason, State, Stateful, Verdict};
@@ -191,6 +191,54 @@ fn recorded_traffic_is_explained_with_many_seeds() {
         }
         // Else the test says nothing.
         assert!(reordered > 0, "{steering:?}: the cores never met");
+    }
+}
+
+/// Window checks included, no two cores at once: bursts in an order that the window allows and chance
+/// chooses, one after the other.
+#[test]
+fn an_order_drawn_by_lot_is_explained_with_windows() {
+    let kind = Kind::StatefulLockFreeLinear;
+    for (tcp_window, cores, seed) in
+        [(TcpWindow::Strict, 2, 1u64), (TcpWindow::Strict, 3, 2), (TcpWindow::Strict, 4, 3), (TcpWindow::Liberal, 3, 4)]
+    {
+        for steering in BOTH {
+            let workload = bundled(tcp_window, steering, seed);
+            let judge = Judge::new(&workload);
+            let steered = workload.steered(kind, cores);
+            let order = order_by_lot(&steered, 32, 1024, seed);
+            let shuffled = trace_of(order.iter().map(|(lane, at)| steered.lanes[*lane].packets[*at]));
+            let one_core = common::workload(shuffled, Some(requests_pass()), None, workload.config.clone(), 65_536);
+            let decided = decisions(&one_core, kind, 1, 32);
+            let mut lanes: Vec<Vec<Decision>> =
+                steered.lanes.iter().map(|lane| vec![Decision::default(); lane.packets.len()]).collect();
+            order.iter().zip(decided).for_each(|((lane, at), decision)| lanes[*lane][*at] = decision);
+            let tally = FlowCheck::new(&workload, &judge, kind, &steered).unwrap().pass(&lanes, None);
+            assert_explained(&tally, "by lot");
+            assert!(tally.reordered > 100, "{tally:?}");
+        }
+    }
+}
+
+/// The packets of all lanes, as (lane, place), in bursts; a burst's last is at most a window ahead of
+/// the first that is not decided. One lane goes on for a while, as a core does whose neighbour sleeps.
+fn order_by_lot(steered: &Steered, burst: usize, window: u32, seed: u64) -> Vec<(usize, usize)> {
+    let mut random = ctbench::measure::statistics::Random::new(seed);
+    let mut at = vec![0; steered.lanes.len()];
+    let mut order = Vec::new();
+    loop {
+        let open = |lane: usize, at: &[usize]| steered.lanes[lane].positions.get(at[lane]).copied();
+        let Some(first) = (0..at.len()).filter_map(|lane| open(lane, &at)).min() else { return order };
+        let lane = random.below(at.len());
+        for _ in 0..random.below(40) {
+            let positions = &steered.lanes[lane].positions;
+            let end = (at[lane] + burst).min(positions.len());
+            if end == at[lane] || positions[end - 1] > first + window {
+                break;
+            }
+            order.extend((at[lane]..end).map(|place| (lane, place)));
+            at[lane] = end;
+        }
     }
 }
 
