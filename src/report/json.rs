@@ -98,6 +98,8 @@ fn run_value(report: &Report, run: &Run) -> Value {
         "flows": run.flows.as_ref().map(|flows| json!({
             "passes": flows.passes,
             "checked": flows.flows,
+            "packets": flows.packets,
+            "otherwise": flows.otherwise,
             "in_order": flows.in_order,
             "reordered": flows.reordered,
             "not_comparable": flows.not_comparable,

@@ -148,11 +148,21 @@ fn sentence(report: &Report) -> String {
         );
     }
     let costs = report.cost();
-    let answers: Vec<String> = costs.iter().map(cost).collect();
+    let mut answers: Vec<String> = costs.iter().map(cost).collect();
+    answers.extend(report.strayed().map(strayed));
     if answers.is_empty() {
         return format!("No pair of a stateful and a stateless engine was measured.\n{differ}");
     }
     format!("{}\n{differ}", answers.join("\n"))
+}
+
+fn strayed(run: &Run) -> String {
+    let share = run.flows.as_ref().map_or(0.0, FlowTally::otherwise_share) * 100.0;
+    format!(
+        "On {} cores, no cost is given for {}: {share:.1} % of its packets were decided otherwise than in trace order. A smaller --order-window and --burst keep closer to it.",
+        run.cores,
+        run.kind.name()
+    )
 }
 
 /// What a full table did.

@@ -20,13 +20,17 @@ const LIMIT_PER_FLOW: usize = 1 << 18;
 /// The same for all flows of one pass together.
 const LIMIT_PER_PASS: usize = 1 << 21;
 
-/// How the flows of one or more passes fared. All but the first two sum up to `flows`.
+/// How the flows of one or more passes fared: `in_order` to `unexplained` sum up to `flows`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlowTally {
     /// Passes checked.
     pub passes: u64,
     /// Flows checked, each once a pass.
     pub flows: u64,
+    /// Packets of these flows, each once a pass.
+    pub packets: u64,
+    /// Packets whose verdict or state is not the one of trace order.
+    pub otherwise: u64,
     /// Every verdict is the one of trace order.
     pub in_order: u64,
     /// Another order within the window gives the verdicts.
@@ -42,10 +46,17 @@ pub struct FlowTally {
 }
 
 impl FlowTally {
+    /// Share of the packets that were not decided as in trace order.
+    pub fn otherwise_share(&self) -> f64 {
+        self.otherwise as f64 / self.packets.max(1) as f64
+    }
+
     /// Adds other passes.
     pub fn merge(&mut self, other: FlowTally) {
         self.passes += other.passes;
         self.flows += other.flows;
+        self.packets += other.packets;
+        self.otherwise += other.otherwise;
         self.in_order += other.in_order;
         self.reordered += other.reordered;
         self.not_comparable += other.not_comparable;
@@ -126,7 +137,10 @@ impl<'a> FlowCheck<'a> {
         let evicted = counters.is_some_and(|counters| counters.evicted > 0);
         let mut left = LIMIT_PER_PASS;
         for flow in &self.flows {
-            if self.is_in_order(flow, lanes) {
+            let otherwise = flow.packets.iter().filter(|place| self.differs(**place, lanes)).count();
+            tally.packets += flow.packets.len() as u64;
+            tally.otherwise += otherwise as u64;
+            if otherwise == 0 {
                 tally.in_order += 1;
             } else if self.met_a_limit(flow, lanes) {
                 tally.not_comparable += 1;
@@ -157,10 +171,6 @@ impl<'a> FlowCheck<'a> {
     fn differs(&self, place: Place, lanes: &[Vec<Decision>]) -> bool {
         let (ours, right) = (decision(lanes, place), self.right[self.position(place)]);
         ours.verdict() != right.verdict() || ours.state() != right.state()
-    }
-
-    fn is_in_order(&self, flow: &Flow, lanes: &[Vec<Decision>]) -> bool {
-        !flow.packets.iter().any(|place| self.differs(*place, lanes))
     }
 
     fn met_a_limit(&self, flow: &Flow, lanes: &[Vec<Decision>]) -> bool {

@@ -27,6 +27,9 @@ use std::collections::HashMap;
 /// A little more than 2^30 ns, by which a deadline in the lock-free table may be off.
 pub const DEADLINE_TOLERANCE_NS: u64 = 1_080_000_000;
 
+/// A way through more packets than this is not looked for, so that memory is bounded: some 300 bytes each.
+const LONGEST_WAY: usize = 1 << 20;
+
 /// A packet of the flow, and what was decided of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
@@ -138,7 +141,8 @@ impl Reordering<'_> {
         let mut search =
             Search { rules: self, cores: &cores, tolerance_ns, end_ns, dead_ends: HashMap::new(), looked_at: 0 };
         for (prefer, share) in ATTEMPTS {
-            let until = search.looked_at + self.limit.saturating_sub(search.looked_at) / share + packets;
+            let way = packets.min(LONGEST_WAY);
+            let until = search.looked_at + self.limit.saturating_sub(search.looked_at) / share + way;
             match search.attempt(prefer, until) {
                 Explanation::Undecided => {}
                 decided => return (decided, search.looked_at),
