@@ -23,6 +23,7 @@ use crate::conntrack::{Connection, Detail, Tracker, Transition};
 use crate::engine::{Decision, State, Verdict};
 use crate::packet::{Packet, flags};
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A little more than 2^30 ns, by which a deadline in the lock-free table may be off.
 pub const DEADLINE_TOLERANCE_NS: u64 = 1_080_000_000;
@@ -120,7 +121,7 @@ struct Search<'a> {
     /// `None` if one might be shortened to before it.
     end_ns: Option<u64>,
     /// Packets decided of each core, and entries, from which no order goes on.
-    dead_ends: HashMap<Box<[u32]>, Vec<Entry>>,
+    dead_ends: HashMap<u64, Vec<(Box<[u32]>, Entry)>>,
     looked_at: usize,
 }
 
@@ -160,7 +161,7 @@ impl Search<'_> {
         while let Some(node) = path.last_mut() {
             let Some((core, entry)) = node.moves.pop() else {
                 let Some(Node { entry, by, .. }) = path.pop() else { break };
-                self.dead_ends.entry(next.clone().into()).or_default().push(entry);
+                self.dead_ends.entry(fingerprint(&next, &entry)).or_default().push((next.clone().into(), entry));
                 by.into_iter().for_each(|core| next[core] -= 1);
                 continue;
             };
@@ -169,7 +170,7 @@ impl Search<'_> {
             if next.iter().zip(self.cores).all(|(n, core)| *n as usize == core.len()) {
                 return Explanation::Found;
             }
-            if self.dead_ends.get(next.as_slice()).is_some_and(|entries| entries.contains(&entry)) {
+            if self.is_dead_end(&next, &entry) {
                 core.into_iter().for_each(|core| next[core] -= 1);
                 continue;
             }
@@ -181,6 +182,11 @@ impl Search<'_> {
             path.push(Node { entry, by: core, moves });
         }
         Explanation::Impossible
+    }
+
+    fn is_dead_end(&self, next: &[u32], entry: &Entry) -> bool {
+        let known = self.dead_ends.get(&fingerprint(next, entry));
+        known.is_some_and(|known| known.iter().any(|(other, old)| **other == *next && old == entry))
     }
 
     /// All steps that fit, the preferred last. `before`: the core that decided the packet before.
@@ -244,6 +250,14 @@ impl Search<'_> {
             Some(_) => false,
         }
     }
+}
+
+/// Nearly unique: what shares it is compared in full.
+fn fingerprint(next: &[u32], entry: &Entry) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    next.hash(&mut hasher);
+    entry.map(|(connection, detail)| (connection.expires_ns, detail.0)).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Makes entries equal that differ in nothing but a deadline after the flow's end.
