@@ -124,6 +124,7 @@ impl<'a> FlowCheck<'a> {
             tracker: &workload.tracker,
             drops_invalid: workload.config.invalid == Invalid::Drop,
             window,
+            shortest_timeout_ns: workload.config.timeouts.shortest().saturating_mul(1_000_000_000),
             shortest_cut_ns: workload.config.timeouts.tcp_unacknowledged.saturating_mul(1_000_000_000),
             limit: LIMIT_PER_FLOW,
         };

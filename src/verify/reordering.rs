@@ -66,6 +66,8 @@ pub struct Reordering<'a> {
     pub drops_invalid: bool,
     /// The order window, in packets of the trace.
     pub window: u32,
+    /// No connection expires sooner after its last packet.
+    pub shortest_timeout_ns: u64,
     /// An INVALID packet may cut a longer deadline to so many ns from now (the timeout of unacknowledged
     /// data), but never to less.
     pub shortest_cut_ns: u64,
@@ -112,6 +114,9 @@ struct Node {
     moves: Vec<Move>,
 }
 
+/// Packets decided of each core, and an entry.
+type DeadEnd = (Box<[u32]>, Entry);
+
 /// The search for one flow.
 struct Search<'a> {
     rules: &'a Reordering<'a>,
@@ -120,8 +125,10 @@ struct Search<'a> {
     /// A deadline after this cannot matter any more: the last packet's time, and the tolerance.
     /// `None` if one might be shortened to before it.
     end_ns: Option<u64>,
-    /// Packets decided of each core, and entries, from which no order goes on.
-    dead_ends: HashMap<u64, Vec<(Box<[u32]>, Entry)>>,
+    /// True if the flow is so short that nothing of it can expire.
+    is_short: bool,
+    /// From where no order goes on, by fingerprint.
+    dead_ends: HashMap<u64, Vec<DeadEnd>>,
     looked_at: usize,
 }
 
@@ -138,9 +145,17 @@ impl Reordering<'_> {
         let times = || cores.iter().flat_map(|core| core.iter()).map(|seen| seen.packet.time_ns);
         let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
         let end_ns = last.saturating_add(tolerance_ns);
+        let is_short = end_ns - first < self.shortest_timeout_ns;
         let end_ns = (end_ns - first < self.shortest_cut_ns).then_some(end_ns);
-        let mut search =
-            Search { rules: self, cores: &cores, tolerance_ns, end_ns, dead_ends: HashMap::new(), looked_at: 0 };
+        let mut search = Search {
+            rules: self,
+            cores: &cores,
+            tolerance_ns,
+            end_ns,
+            is_short,
+            dead_ends: HashMap::new(),
+            looked_at: 0,
+        };
         for (prefer, share) in ATTEMPTS {
             let way = packets.min(LONGEST_WAY);
             let until = search.looked_at + self.limit.saturating_sub(search.looked_at) / share + way;
@@ -233,22 +248,15 @@ impl Search<'_> {
         });
     }
 
-    /// True for a packet that never changes an entry and is what was decided of it.
+    /// True for a packet that never changes an entry and is what was decided of it. (Where something can
+    /// expire, it may: such a packet removes what has expired.)
     fn may_come_at_once(&self, seen: &Seen, entry: &Entry) -> bool {
         if !seen.tracked {
             return self.rules.is(seen, State::Untracked);
         }
-        if seen.packet.flags & (flags::INVALID | flags::ICMP_ERROR) == 0 {
-            return false;
-        }
-        match entry {
-            None => self.rules.is(seen, State::Invalid),
-            Some((connection, _)) if seen.packet.time_ns.saturating_add(self.tolerance_ns) < connection.expires_ns => {
-                let invalid = seen.packet.has(flags::INVALID);
-                self.rules.is(seen, if invalid { State::Invalid } else { State::Related })
-            }
-            Some(_) => false,
-        }
+        let changes_nothing = self.is_short && seen.packet.flags & (flags::INVALID | flags::ICMP_ERROR) != 0;
+        let state = if entry.is_none() || seen.packet.has(flags::INVALID) { State::Invalid } else { State::Related };
+        changes_nothing && self.rules.is(seen, state)
     }
 }
 

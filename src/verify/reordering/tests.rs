@@ -18,7 +18,14 @@ fn tracker() -> Tracker {
 }
 
 fn rules(tracker: &Tracker) -> Reordering<'_> {
-    Reordering { tracker, drops_invalid: true, window: WINDOW, shortest_cut_ns: 300 * SECOND, limit: 100_000 }
+    Reordering {
+        tracker,
+        drops_invalid: true,
+        window: WINDOW,
+        shortest_timeout_ns: 10 * SECOND,
+        shortest_cut_ns: 300 * SECOND,
+        limit: 100_000,
+    }
 }
 
 /// Sequence numbers count, too.
@@ -201,8 +208,8 @@ fn any_order_gives(
 fn any_flow() -> impl Strategy<Value = Vec<(Packet, usize)>> {
     let flags = prop::sample::select(vec![SYN, SYN | ACK, ACK, ACK, FIN | ACK, RST]);
     let number = prop::sample::select(vec![100u32, 101, 102, 5000, 100_000]);
-    let pause = prop_oneof![12 => Just(0), 1 => Just(400 * SECOND)];
-    let one = (any::<bool>(), flags, number.clone(), number, pause, 0usize..3, prop::bool::weighted(0.08));
+    let pause = prop_oneof![12 => Just(0), 2 => Just(400 * SECOND)];
+    let one = (any::<bool>(), flags, number.clone(), number, pause, 0usize..3, prop::bool::weighted(0.15));
     (prop::collection::vec(one, 1..9), prop::bool::weighted(0.8)).prop_map(|(flow, is_tcp)| {
         let mut now = SECOND;
         let make = |(out, flags, seq, ack, pause, core, error)| {
@@ -232,7 +239,7 @@ fn searched(packets: &[(Packet, usize)], window: u32, decisions: &[Decision], tr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40000, ..ProptestConfig::default() })]
 
     /// Whatever order is played, its decisions are explained.
     #[test]
