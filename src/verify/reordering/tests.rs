@@ -239,7 +239,7 @@ fn searched(packets: &[(Packet, usize)], window: u32, decisions: &[Decision], tr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
 
     /// Whatever order is played, its decisions are explained.
     #[test]
