@@ -26,7 +26,7 @@ fn after(a: u32, b: u32) -> bool {
 }
 
 /// What is known of one end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct End {
     /// One past the last sequence number sent.
     end: u32,
@@ -71,7 +71,7 @@ impl End {
 /// Every field is a whole 32-bit word: a word that was written in parts and is then read whole makes
 /// the CPU wait for the parts (a failed store-to-load forward: they took a quarter of all time while
 /// flags and scales were bytes).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Windows {
     ends: [End; 2],
     /// End of the last ACK segment, or of the last ignored one.

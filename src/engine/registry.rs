@@ -66,6 +66,12 @@ impl Kind {
         self == Kind::Reference
     }
 
+    /// True if any core may be handed any packet: the engine remembers nothing, or in a table that all
+    /// cores share, or it runs on one core anyway.
+    pub fn is_shared(self) -> bool {
+        self != Kind::StatefulPerCoreLinear
+    }
+
     /// The engine's name.
     pub fn name(self) -> &'static str {
         ENGINES.iter().find(|engine| engine.kind == self).map_or("", |engine| engine.name)
