@@ -80,7 +80,7 @@ pub struct Windows {
 
 impl Windows {
     /// Anything, to be recognised.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(test)]
     pub(crate) fn of_test(value: u32) -> Self {
         let end = End { end: value, max_end: !value, max_window: value, max_ack: value, marks: value };
         Windows { ends: [end; 2], last_end: value }

@@ -204,11 +204,17 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
                 self.burst.places[i] = place;
             }
         }
+        // Bounded: one place of the first packet's shard for each packet. In time, every shard comes first.
+        if let (Some(packet), Some(shard)) = (packets.first(), shards.first()) {
+            self.table.find_expired(u32::from(*shard), packet.time_ns.min(self.sweep_until_ns), count);
+        }
         for i in 0..count {
             if self.burst.tracked[i] {
                 self.table.prefetch_entry(&mut self.burst.places[i]);
             }
         }
+        self.table.prefetch_expired();
+        self.table.remove_expired();
         for i in 0..count {
             decisions[i] = if self.burst.tracked[i] {
                 let (place, key) = (self.burst.places[i], self.burst.keys[i]);

@@ -27,6 +27,7 @@
 
 mod arrivals;
 mod bucket;
+mod deadlines;
 mod entry;
 mod mode;
 mod shard;
@@ -34,6 +35,7 @@ mod shard;
 use super::{Fate, FlowHash, FlowTable, Geometry, Insert, Place, TableCounters};
 use crate::conntrack::{Connection, OnFull, Windows};
 use crate::packet::FlowKey;
+use deadlines::Due;
 use shard::Shard;
 
 pub use mode::{BucketLock, Mode, OwnerOnly, Shared};
@@ -82,7 +84,7 @@ impl<M: Mode> LockFree<M> {
 
     /// The only way in, as long as it lives.
     pub fn owner(&mut self) -> Worker<'_, M> {
-        Worker { table: self, counters: TableCounters::default() }
+        Worker::new(self)
     }
 }
 
@@ -94,7 +96,7 @@ impl SharedMode for BucketLock {}
 impl<M: SharedMode> LockFree<M> {
     /// One worker's way in.
     pub fn worker(&self) -> Worker<'_, M> {
-        Worker { table: self, counters: TableCounters::default() }
+        Worker::new(self)
     }
 }
 
@@ -102,9 +104,17 @@ impl<M: SharedMode> LockFree<M> {
 pub struct Worker<'a, M = Shared> {
     table: &'a LockFree<M>,
     counters: TableCounters,
+    /// What may have expired: of which shard, and when.
+    due: Due,
+    due_in: u32,
+    due_at_ns: u64,
 }
 
 impl<'a, M: Mode> Worker<'a, M> {
+    fn new(table: &'a LockFree<M>) -> Self {
+        Worker { table, counters: TableCounters::default(), due: Due::new(), due_in: 0, due_at_ns: 0 }
+    }
+
     #[inline(always)]
     fn shard(&self, number: u32) -> &'a Shard<M> {
         &self.table.shards[number as usize]
@@ -141,7 +151,7 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
                 let (fate, result) = held.with(&mut change);
                 if fate == Fate::Keep {
                     if held.connection.expires_ns < expires_ns {
-                        shard.note_expiry(held.connection.expires_ns);
+                        shard.note_expiry(place.hash, held.connection.expires_ns);
                     }
                     held.keep();
                 } else {
@@ -158,7 +168,7 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
             if fate == Fate::Keep {
                 if entry.store(generation, &old, &new) {
                     if new.expires_ns < old.expires_ns {
-                        shard.note_expiry(new.expires_ns);
+                        shard.note_expiry(place.hash, new.expires_ns);
                     }
                     return Some(result);
                 }
@@ -197,6 +207,24 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
             Insert::Exists => {}
         }
         result
+    }
+
+    #[inline]
+    fn find_expired(&mut self, shard: u32, now_ns: u64, most: usize) {
+        (self.due_in, self.due_at_ns) = (shard, now_ns);
+        self.shard(shard).find_due(now_ns, most, &mut self.due);
+    }
+
+    #[inline]
+    fn prefetch_expired(&mut self) {
+        self.shard(self.due_in).prefetch_due(&self.due);
+    }
+
+    #[inline]
+    fn remove_expired(&mut self) {
+        let removed = self.shard(self.due_in).remove_due(&self.due, self.due_at_ns);
+        self.due.clear();
+        self.counters.swept(removed);
     }
 
     fn sweep(&mut self, now_ns: u64) {
