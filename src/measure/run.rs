@@ -36,6 +36,8 @@ pub struct Run {
     pub flows: Option<FlowTally>,
     /// Table memory.
     pub table_bytes: u64,
+    /// Bytes of it in huge pages, where the table asks for them and the system tells.
+    pub huge_bytes: Option<u64>,
     /// Wrong verdicts, if any.
     pub error: Option<String>,
 }
@@ -200,6 +202,7 @@ pub fn run(
             packets: variant.packets(),
             imbalance: steered.imbalance(),
             table_bytes: variant.table_bytes(),
+            huge_bytes: variant.huge_bytes(),
             error,
         });
         last_decisions = decisions;

@@ -26,6 +26,9 @@ pub trait Variant {
 
     /// Bytes of table memory.
     fn table_bytes(&self) -> u64;
+
+    /// Bytes of it in huge pages, where the table asks for them and the system tells.
+    fn huge_bytes(&self) -> Option<u64>;
 }
 
 /// What every pass of a variant is held to.

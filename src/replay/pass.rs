@@ -22,6 +22,11 @@ pub trait Setup {
     fn table_bytes(&self) -> u64 {
         0
     }
+
+    /// Bytes of it in huge pages, where the table asks for them and the system tells.
+    fn huge_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What is replayed, and how.

@@ -273,6 +273,9 @@ impl<'w> Setup for LockFreeSetup<'w> {
     fn table_bytes(&self) -> u64 {
         self.table.bytes()
     }
+    fn huge_bytes(&self) -> Option<u64> {
+        self.table.huge_bytes()
+    }
 }
 
 /// The reference engine in the harness's clothes.
@@ -331,5 +334,9 @@ impl<S: Setup> Variant for Prepared<'_, S> {
 
     fn table_bytes(&self) -> u64 {
         self.setup.table_bytes()
+    }
+
+    fn huge_bytes(&self) -> Option<u64> {
+        self.setup.huge_bytes()
     }
 }

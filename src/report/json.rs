@@ -129,6 +129,7 @@ fn run_value(report: &Report, run: &Run) -> Value {
             "evicted": c.evicted,
             "full_drops": c.refused,
             "bytes": run.table_bytes,
+            "huge_page_bytes": run.huge_bytes,
             "allowance": allowance(report, c.peak_entries),
         })),
         "error": run.error,

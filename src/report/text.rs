@@ -165,6 +165,11 @@ fn strayed(run: &Run) -> String {
     )
 }
 
+/// How much of a table lies in huge pages, if it can have any.
+fn huge_pages(bytes: Option<u64>) -> String {
+    bytes.map_or(String::new(), |bytes| format!(" ({} in huge pages)", bytes.div_ceil(1 << 20)))
+}
+
 /// What a full table did.
 fn fullness(table: &TableCounters) -> String {
     match (table.evicted, table.refused) {
@@ -238,14 +243,15 @@ fn notes(report: &Report) -> String {
         if let (Some(share), Some(table)) = (run.tracked_share, &run.measured.counters) {
             let _ = writeln!(
                 text,
-                "{}: {:.1} % of the packets reach the table; {} inserts, peak {} of {} entries{}, {} MiB.",
+                "{}: {:.1} % of the packets reach the table; {} inserts, peak {} of {} entries{}, {} MiB{}.",
                 run.kind.name(),
                 share * 100.0,
                 thousands(table.inserts),
                 thousands(table.peak_entries),
                 thousands(report.workload.geometry.capacity()),
                 fullness(table),
-                run.table_bytes >> 20,
+                run.table_bytes.div_ceil(1 << 20),
+                huge_pages(run.huge_bytes),
             );
         }
     }

@@ -2,6 +2,7 @@
 //! its own, the windows of TCP. 108 bytes in all; a UDP or ICMP flow touches one line.
 
 use super::Mode;
+use super::memory::Zeroed;
 use crate::conntrack::{Connection, MAX_TIME_NS, MAX_TIMEOUT_S, Notes, Status, Windows};
 use crate::packet::FlowKey;
 use crate::table::sync::{AtomicU64, Ordering::*, UnsafeCell, fence, pause};
@@ -137,8 +138,10 @@ impl<'a> Held<'a> {
     }
 }
 
-impl Head {
-    pub(super) fn new() -> Self {
+// SAFETY: atomic integers, of which zero is a valid value: a dead entry.
+unsafe impl Zeroed for Head {
+    #[cfg(loom)]
+    fn zeroed() -> Self {
         Head {
             key: std::array::from_fn(|_| AtomicU64::new(0)),
             state: AtomicU64::new(0),
@@ -148,8 +151,10 @@ impl Head {
     }
 }
 
-impl Tail {
-    pub(super) fn new() -> Self {
+// SAFETY: windows are integers throughout.
+unsafe impl Zeroed for Tail {
+    #[cfg(loom)]
+    fn zeroed() -> Self {
         Tail(UnsafeCell::new(Windows::default()))
     }
 }

@@ -29,6 +29,7 @@ mod arrivals;
 mod bucket;
 mod deadlines;
 mod entry;
+mod memory;
 mod mode;
 mod shard;
 
@@ -36,6 +37,7 @@ use super::{Fate, FlowHash, FlowTable, Geometry, Insert, Place, TableCounters};
 use crate::conntrack::{Connection, OnFull, Windows};
 use crate::packet::FlowKey;
 use deadlines::Due;
+use memory::Arena;
 use shard::Shard;
 
 pub use mode::{BucketLock, Mode, OwnerOnly, Shared};
@@ -45,6 +47,7 @@ pub use shard::MAX_ENTRIES_PER_SHARD;
 pub struct LockFree<M = Shared> {
     shards: Vec<Shard<M>>,
     hash: FlowHash,
+    arena: Arena,
 }
 
 // SAFETY: all that workers share are atomics, but for the windows, which belong to whoever is alone with
@@ -68,8 +71,13 @@ impl<M: Mode> LockFree<M> {
     /// # Panics
     /// If a shard has more than [`MAX_ENTRIES_PER_SHARD`] entries.
     pub fn of_shards(geometry: Geometry, on_full: OnFull, hash: FlowHash, owned: impl Fn(u32) -> bool) -> Self {
+        let most = MAX_ENTRIES_PER_SHARD;
+        assert!(geometry.entries_per_shard <= most, "a shard holds at most {most} entries");
         let entries = |shard| if owned(shard) { geometry.entries_per_shard } else { 0 };
-        LockFree { shards: (0..geometry.shards).map(|shard| Shard::new(entries(shard), on_full)).collect(), hash }
+        let shards = || (0..geometry.shards).map(entries);
+        let mut arena = Arena::new(shards().map(Shard::<M>::arena_bytes).sum());
+        let shards = shards().map(|entries| Shard::new(entries, on_full, &mut arena)).collect();
+        LockFree { shards, hash, arena }
     }
 
     /// Forgets every connection; keeps the memory.
@@ -80,6 +88,11 @@ impl<M: Mode> LockFree<M> {
     /// Bytes of memory held, all in.
     pub fn bytes(&self) -> u64 {
         self.shards.iter().map(Shard::bytes).sum()
+    }
+
+    /// Bytes of it that are in huge pages; `None` if the system does not tell.
+    pub fn huge_bytes(&self) -> Option<u64> {
+        self.arena.huge_bytes()
     }
 
     /// The only way in, as long as it lives.

@@ -6,6 +6,7 @@ use super::bucket::{
 };
 use super::deadlines::{Deadlines, Due, MAX_DUE};
 use super::entry::{Entry, Head, Snapshot, Tail};
+use super::memory::{Arena, Array, bytes_of};
 use super::mode::{Mode, swap, take};
 use crate::conntrack::{Connection, MAX_EVICTION_CANDIDATES, OnFull, Windows};
 use crate::packet::FlowKey;
@@ -31,11 +32,11 @@ struct FreeList {
 }
 
 pub(super) struct Shard<M> {
-    buckets: Vec<Bucket>,
+    buckets: Array<Bucket>,
     /// The buckets' second lines.
-    overflows: Vec<Overflow>,
-    heads: Vec<Head>,
-    tails: Vec<Tail>,
+    overflows: Array<Overflow>,
+    heads: Array<Head>,
+    tails: Array<Tail>,
     free: FreeList,
     deadlines: Deadlines,
     arrivals: Arrivals,
@@ -48,15 +49,27 @@ struct Claim<'a> {
     bit: u32,
 }
 
+fn buckets_of(entries: u32) -> usize {
+    entries.div_ceil(ENTRIES_PER_BUCKET).max(1) as usize
+}
+
 impl<M: Mode> Shard<M> {
-    pub(super) fn new(entries: u32, on_full: OnFull) -> Self {
-        assert!(entries <= MAX_ENTRIES_PER_SHARD, "a shard holds at most {MAX_ENTRIES_PER_SHARD} entries");
-        let buckets = entries.div_ceil(ENTRIES_PER_BUCKET).max(1) as usize;
+    /// Bytes that a shard of so many entries takes from the arena.
+    pub(super) fn arena_bytes(entries: u32) -> usize {
+        let (buckets, entries) = (buckets_of(entries), entries as usize);
+        bytes_of::<Bucket>(buckets)
+            + bytes_of::<Overflow>(buckets)
+            + bytes_of::<Head>(entries)
+            + bytes_of::<Tail>(entries)
+    }
+
+    pub(super) fn new(entries: u32, on_full: OnFull, arena: &mut Arena) -> Self {
+        let buckets = buckets_of(entries);
         Shard {
-            buckets: std::iter::repeat_with(Bucket::new).take(buckets).collect(),
-            overflows: std::iter::repeat_with(Overflow::new).take(buckets).collect(),
-            heads: std::iter::repeat_with(Head::new).take(entries as usize).collect(),
-            tails: std::iter::repeat_with(Tail::new).take(entries as usize).collect(),
+            buckets: arena.array(buckets),
+            overflows: arena.array(buckets),
+            heads: arena.array(entries as usize),
+            tails: arena.array(entries as usize),
             free: FreeList { head: AtomicU64::new(0), fresh: AtomicU32::new(0) },
             deadlines: Deadlines::new(buckets),
             arrivals: Arrivals::new(if on_full == OnFull::EvictUnassured { entries } else { 0 }),
@@ -68,7 +81,7 @@ impl<M: Mode> Shard<M> {
     pub(super) fn clear(&mut self) {
         let used = self.free.fresh.load(Relaxed);
         (0..used).filter_map(|index| self.get(index)).for_each(Entry::reset);
-        for (bucket, overflow) in self.buckets.iter().zip(&self.overflows) {
+        for (bucket, overflow) in self.buckets.iter().zip(self.overflows.iter()) {
             // Most tables are larger than their traces.
             if bucket.header.swap(0, Relaxed) != 0 {
                 bucket.slots.iter().chain(&overflow.0).for_each(|slot| slot.store(0, Relaxed));
@@ -81,10 +94,10 @@ impl<M: Mode> Shard<M> {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        let arrays = size_of_val(self.buckets.as_slice())
-            + size_of_val(self.overflows.as_slice())
-            + size_of_val(self.heads.as_slice())
-            + size_of_val(self.tails.as_slice());
+        let arrays = size_of_val(&self.buckets[..])
+            + size_of_val(&self.overflows[..])
+            + size_of_val(&self.heads[..])
+            + size_of_val(&self.tails[..]);
         (arrays + self.deadlines.bytes() + self.arrivals.bytes() + size_of::<Shard<M>>()) as u64
     }
 
