@@ -1,10 +1,14 @@
-//! `lockfree`: our own table, sharded, shared by all cores, atomics only.
+//! `lockfree`: our own table, sharded, shared by all cores, atomics only. `docs/TABLE.md` is its long story.
 //!
 //! A shard is an array of `Bucket`s of one cache line, each with room for 14 entries, and a second line for
-//! 14 more beside it; and preallocated entries of 108 bytes: 123 bytes an entry all in, 127 with the
-//! order of arrival that eviction needs.
+//! 14 more beside it; preallocated entries of 108 bytes; and a tree of deadlines: 123 bytes an entry all in,
+//! 127 with the order of arrival that eviction needs.
 //! Memory is *type-stable*: an entry is always an entry, so a reader that was overtaken reads a
 //! wrong entry at worst, and notices it by the generation.
+//!
+//! # Modes
+//! One layout, three ways to keep cores apart ([`Mode`]): [`OwnerOnly`], where one core has the table to itself;
+//! [`Shared`], described below; and [`BucketLock`], where whoever works in a bucket holds its lock.
 //!
 //! # Protocols
 //! - **One flow, one entry.** Every insert and removal in a bucket goes through a compare-and-swap
@@ -18,12 +22,15 @@
 //! - **Reuse.** The state word carries a generation that removal advances. A reader checks it after
 //!   it has read the key, and again after it has read the connection; every update is a swap
 //!   that expects the generation.
+//! - **Windows.** The window data of TCP ([`Windows`]) is 44 bytes. Who works on it sets the busy bit in the state
+//!   word first; every other change of the word expects it clear.
+//! - **Expiry.** A tree of lower bounds finds the buckets in which something may have expired (`deadlines`).
 //!
 //! # Progress
-//! `update` and `insert` are lock-free: a round is repeated only because another core's insert, update
-//! or removal succeeded. No core waits for another.
-//! The window data of TCP ([`crate::conntrack::Detail`]) is several words and is only exact while
-//! steering brings a flow to one core, as `symmetric` does.
+//! Lookups, inserts, removals, evictions and expiry are lock-free: a round is repeated only because another
+//! core's insert, update or removal succeeded; and so is `update` for connections without windows. Two cores with
+//! packets of the *same TCP connection* take turns where windows are checked: `update` then waits, for as long as
+//! the state machine runs. Nobody else waits for them: expiry and eviction pass a busy entry by.
 
 mod arrivals;
 mod bucket;
