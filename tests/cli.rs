@@ -454,3 +454,27 @@ fn a_full_disk_is_an_error_that_names_the_file() {
     let arguments = ["replay", "scenario.toml", "--engine", "reference", "--verdicts", "/dev/full", QUICK[0], QUICK[1]];
     fails(folder.path(), &arguments, 1, &["writing /dev/full", "No space left"]);
 }
+
+#[test]
+fn the_cause_of_an_error_is_told_once() {
+    let folder = fixture();
+    let at = folder.path();
+    write(at, "elsewhere.toml", scenario("").replace("sg.json", "gone.json"));
+    write(at, "nowhere.toml", scenario("").replace("trace.pcap", "gone.pcap"));
+    fs::create_dir(at.join("empty")).unwrap();
+    write(at, "wrong.toml", "title = 3\n");
+    let gone = ["compare", "missing.pcap", "--inside", INSIDE, "--security-groups", "sg.json"];
+    for (arguments, file, cause) in [
+        (&gone[..], "missing.pcap", "No such file"),
+        (&["compare", "gone.toml"], "gone.toml", "No such file"),
+        (&["compare", "empty"], "empty", "No such file"),
+        (&["compare", "elsewhere.toml"], "gone.json", "No such file"),
+        (&["compare", "nowhere.toml"], "gone.pcap", "No such file"),
+        (&["compare", "wrong.toml"], "wrong.toml", "invalid type"),
+    ] {
+        let (code, _, stderr) = run(at, arguments);
+        assert_eq!(code, 1, "{stderr}");
+        assert!(stderr.contains(file), "{stderr}");
+        assert_eq!(stderr.matches(cause).count(), 1, "{stderr}");
+    }
+}
