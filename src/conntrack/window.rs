@@ -327,9 +327,9 @@ pub(super) fn fit_plainly(track: &mut Track, side: Side, packet: &Packet) -> Opt
     let (seq, ack, raw_window) = (packet.seq(), packet.ack(), u32::from(packet.window()));
     let end = seq.wrapping_add(u32::from(packet.payload_len()));
     let sack = if receiver.has(flag::SACK) { packet.sack_edge() } else { ack };
-    // Who has acknowledged something has offered a window. One branch for all bounds: each by itself is
-    // nearly always kept.
-    let both_known = sender.marks & receiver.marks & flag::ACKED != 0;
+    // One branch for all bounds: each by itself is nearly always kept.
+    let both_known =
+        (sender.marks & receiver.marks & flag::ACKED != 0) & (sender.max_window.min(receiver.max_window) != 0);
     let data_inside = !after(seq, sender.max_end)
         & !after(end, sender.max_end)
         & after(end, sender.end.wrapping_sub(receiver.max_window).wrapping_sub(1));
@@ -515,3 +515,6 @@ pub(super) fn judge_reset(
         (true, true) => Reset::KeepStateAndSkip,
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod plain_tests;
