@@ -7,7 +7,7 @@
 use ctbench::conntrack::Config;
 use ctbench::engine::registry::ENGINES;
 use ctbench::measure::statistics::{Random, median};
-use ctbench::measure::{Budget, Clock, Trials, Variant};
+use ctbench::measure::{Budget, Clock, Expected, Trials, Variant};
 use ctbench::packet::{Direction, FlowKey, Inside, Packet, TcpFields, protocol};
 use ctbench::policy::{LoadOptions, Rule, RuleSet, World, load_network_acl, load_security_groups};
 use ctbench::replay::{Pool, Workload};
@@ -164,11 +164,11 @@ fn measure(
             names.push((engine.name, pool.cores()));
         }
     }
-    let expected: Vec<u64> = variants
+    let expected: Vec<Expected> = variants
         .iter_mut()
         .map(|variant| {
             let pass = variant.pass(false, Vec::new());
-            variant.digest(&pass.decisions)
+            Expected::Digest(variant.digest(&pass.decisions))
         })
         .collect();
     // As much memory as the trace's flows take in the lock-free table: a bucket and an entry of two lines.
@@ -177,7 +177,7 @@ fn measure(
     let rounds = (0..ROUNDS).map(|round| {
         let budget = Budget { total_ns: ROUND_NS, sample_ns: 20_000_000, latency_samples: 0, seed: round };
         let measured = Trials::new(clock, budget).run(&mut variants, &expected, |_| ());
-        assert!(measured.iter().all(|m| m.wrong_digests == 0), "verdicts changed between passes");
+        assert!(measured.iter().all(|m| m.wrong_passes == 0), "verdicts changed between passes");
         let probes: Vec<[f64; 2]> =
             (0..5).map(|_| [probe(clock, &pools[0], &lines), probe(clock, &pools[1], &lines)]).collect();
         Round {

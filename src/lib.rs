@@ -14,8 +14,8 @@
 //!    direction. What is not IP, not for the inside or malformed is counted by cause.
 //! 2. [`policy`] reads security groups and network ACLs as the AWS CLI prints them, into rules that
 //!    look at the remote address, the protocol and the destination port.
-//! 3. [`replay`] steers: both directions of a flow go to one core, by whole shards, before the clock
-//!    starts. Then each core replays its lane in bursts. [`replay::pass()`] is the loop.
+//! 3. [`replay`] steers, before the clock starts: both directions of a flow to one core, or not
+//!    ([`replay::Steering`]). Then each core replays its lane in bursts. [`replay::pass()`] is the loop.
 //! 4. An [`engine`] decides. Stateless: rules on every packet. Stateful: the flow's entry in a
 //!    [`table`] first, moved by the [`conntrack`] tracker; rules only for what is new.
 //! 5. [`verify`] compares every packet's verdict and state with the plain reference engine, before
@@ -27,7 +27,8 @@
 //! # Guarantees
 //! - **Packet time.** Tables and timeouts take the time from the packet; only [`measure`] reads a
 //!   clock. The same trace, policy and engine give the same verdicts at any speed, on any number of
-//!   cores.
+//!   cores, as long as each flow stays on one; else verdicts that some order of the flow's packets
+//!   explains ([`verify::reordering`]).
 //! - **No figure without checked verdicts.** A pass with other verdicts than the reference is an
 //!   error row and exit code 3.
 //! - **Every packet ends in exactly one outcome**; outcomes sum up to the packets read.

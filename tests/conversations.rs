@@ -6,12 +6,12 @@ mod common;
 use common::conversation::{ALL_OPENINGS, Flow, Mishap, Opening, Timed, disturb, flow, life, merge, mishaps};
 use common::facts::trace_of;
 use common::strategies::{config, rules};
-use common::{assert_same, decisions, workload};
+use common::{assert_same, decisions, everything_passes, workload};
 use ctbench::conntrack::{Config, Profile, TcpWindow};
 use ctbench::engine::registry::{ENGINES, Kind};
 use ctbench::engine::{Decision, Reason, State, Verdict};
-use ctbench::packet::{Direction, Packet, tcp_flags};
-use ctbench::policy::{Rule, RuleSet, World};
+use ctbench::packet::{Packet, tcp_flags};
+use ctbench::policy::{RuleSet, World};
 use ctbench::replay::Workload;
 use proptest::prelude::*;
 
@@ -24,17 +24,6 @@ fn disturbed() -> impl Strategy<Value = Vec<Packet>> {
     let flow = pause.prop_flat_map(|pause| (flow(life(ALL_OPENINGS, pause), 1..4), mishaps()));
     prop::collection::vec(flow, 1..6)
         .prop_map(|flows| merge(flows.iter().map(|(flow, mishaps)| disturb(flow.packets(), mishaps)), START_NS))
-}
-
-fn everything_passes() -> RuleSet {
-    let mut groups = RuleSet::new(World::SecurityGroups);
-    for remote in ["198.51.100.0/24", "2001:db8:2::/64"] {
-        for direction in [Direction::In, Direction::Out] {
-            let remote = remote.parse().unwrap();
-            groups.push(direction, Rule { remote, protocol: None, ports: None, allow: true, name: "r".into() });
-        }
-    }
-    groups
 }
 
 fn stateful() -> impl Iterator<Item = Kind> {

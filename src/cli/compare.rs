@@ -1,7 +1,8 @@
 //! `ctbench compare` and `ctbench replay`
 
 use super::input::Input;
-use super::{InputArgs, Steering, WRONG_VERDICTS};
+use super::steering::{self, SteeringArgs};
+use super::{InputArgs, WRONG_VERDICTS};
 use crate::engine::registry::{Kind, select};
 use crate::measure::{self, Clock, Host, Plan};
 use crate::report::{self, Report};
@@ -62,9 +63,8 @@ struct RunArgs {
     /// Numbers of cores [default: 1 and all]
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
     cores: Vec<u16>,
-    /// How packets reach cores
-    #[arg(long, value_enum, default_value = "symmetric")]
-    steering: Steering,
+    #[command(flatten)]
+    steering: SteeringArgs,
     /// Time for all measurements, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
     time: f64,
@@ -123,13 +123,13 @@ fn execute(
     baseline: Option<Kind>,
     args: &RunArgs,
 ) -> anyhow::Result<ExitCode> {
-    let Steering::Symmetric = args.steering;
     if args.verdicts.is_some() {
         let one = matches!(kinds.as_deref(), Some([_]));
         ensure!(one, "--verdicts writes the verdicts of one engine: name it with --engine");
     }
     let clock = Clock::new();
-    let input = Input::load(input_args, &clock)?;
+    let mut input = Input::load(input_args, &clock)?;
+    args.steering.apply(input_args, &mut input)?;
     let kinds = runnable(&input, kinds, baseline)?;
     let text_wanted = !args.quiet && ![&args.json, &args.csv, &args.verdicts].into_iter().any(is_stdout);
     let mut out = std::io::stdout().lock();
@@ -191,14 +191,16 @@ fn execute(
 /// The engines asked for, or all that the rules allow; the baseline with them.
 fn runnable(input: &Input, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> anyhow::Result<Vec<Kind>> {
     let workload = &input.workload;
+    let runnable = |kinds, named| steering::runnable(workload.steering, kinds, named);
     let mut kinds = match kinds {
-        Some(kinds) => kinds,
+        Some(kinds) => runnable(kinds, true)?,
         None => {
             let all = crate::engine::registry::ENGINES.iter().map(|engine| engine.kind);
-            all.filter(|kind| kind.is_default() && workload.can_run(*kind)).collect()
+            runnable(all.filter(|kind| kind.is_default() && workload.can_run(*kind)).collect(), false)?
         }
     };
-    kinds.extend(baseline.filter(|baseline| !kinds.contains(baseline)));
+    let baseline = baseline.filter(|baseline| !kinds.contains(baseline));
+    kinds.extend(runnable(baseline.into_iter().collect(), true)?);
     if let Some(kind) = kinds.iter().find(|kind| !workload.can_run(**kind)) {
         let (what, option) = match kind.is_stateful() {
             true => ("security groups", "--security-groups"),

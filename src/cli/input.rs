@@ -10,7 +10,7 @@ use crate::report::About;
 use crate::scenario::{Expect, RuleChange, Scenario, TableSettings};
 use crate::table::Geometry;
 use crate::table::lockfree::MAX_ENTRIES_PER_SHARD;
-use crate::trace::{Capture, Summary, Trace};
+use crate::trace::{Capture, Elephant, Summary, Trace};
 use anyhow::{Context, bail, ensure};
 use ipnet::IpNet;
 use std::collections::HashSet;
@@ -40,6 +40,8 @@ pub(super) struct Input {
     pub flows: usize,
     /// The protected addresses.
     pub inside: Vec<IpNet>,
+    /// The flow that was made half of all packets, if any.
+    pub elephant: Option<Elephant>,
     /// Things that the user should know.
     pub warnings: Vec<String>,
     /// ns a packet for reading and decoding.
@@ -145,6 +147,7 @@ impl Input {
             summary,
             flows,
             inside: sources.inside,
+            elephant: None,
             warnings,
             stages,
         })
@@ -304,7 +307,9 @@ impl Input {
             title: self.title.clone(),
             trace: self.trace_path.display().to_string(),
             trace_sha256: None,
-            packets: self.summary.packets,
+            packets: self.summary.packets + w.trace.copies.len() as u64,
+            elephant: self.elephant,
+            steering: w.steering,
             evaluated: w.trace.packets.len(),
             flows: self.flows,
             duration_s: self.summary.duration_s(),

@@ -5,6 +5,7 @@ mod compare;
 mod engines;
 mod info;
 mod input;
+mod steering;
 mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -106,13 +107,6 @@ enum InvalidArg {
 fn block(text: &str) -> Result<IpNet, String> {
     let wrong = || "a CIDR block such as 10.0.1.0/24, or an address".to_owned();
     text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| wrong())
-}
-
-/// How packets reach cores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Steering {
-    /// Both directions of a flow on one core, as symmetric RSS does
-    Symmetric,
 }
 
 /// Parses the arguments and runs the verb.

@@ -1,13 +1,15 @@
 //! `ctbench verify`
 
 use super::input::Input;
+use super::steering::{self, SteeringArgs};
 use super::{FAILURE, InputArgs, WRONG_VERDICTS};
-use crate::engine::registry::ENGINES;
-use crate::measure::{Clock, check};
-use crate::replay::Pool;
+use crate::engine::registry::{ENGINES, Kind};
+use crate::measure::{Checked, Clock, check};
+use crate::replay::{Pool, Steering};
+use crate::report::text::fared;
 use crate::scenario::{Expect, bless};
-use crate::verify::{Judge, Tally};
-use anyhow::{Context, bail};
+use crate::verify::{FlowCheck, Judge, Tally};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::process::ExitCode;
@@ -17,6 +19,7 @@ Examples:
   ctbench verify
   ctbench verify traces/web --bless
   sudo ctbench verify traces/web --against linux
+  ctbench verify --steering spray
   ctbench verify my.pcap --inside 10.0.1.0/24 --security-groups sg.json";
 
 /// Arguments of `verify`.
@@ -24,6 +27,8 @@ Examples:
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     input: InputArgs,
+    #[command(flatten)]
+    steering: SteeringArgs,
     /// Write what the reference says into the scenario's `expect` table
     #[arg(long)]
     bless: bool,
@@ -46,11 +51,16 @@ enum Against {
 const CORES: [usize; 3] = [1, 2, 3];
 
 pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
+    ensure!(
+        args.steering.is_plain() || !(args.bless || args.against.is_some()),
+        "--bless and --against are about the trace as captured, in its order: leave out --steering and --elephant"
+    );
     if let Some(Against::Linux) = args.against {
         return super::against::linux(args.input, args.engine.as_deref());
     }
     let clock = Clock::new();
     let mut input = Input::load(&args.input, &clock)?;
+    args.steering.apply(&args.input, &mut input)?;
     for warning in &input.warnings {
         eprintln!("warning: {warning}");
     }
@@ -79,27 +89,44 @@ pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     let mut wrong = 0;
     let width = ENGINES.iter().map(|engine| engine.name.len()).max().unwrap_or(0);
-    for engine in ENGINES.iter().filter(|engine| workload.can_run(engine.kind)) {
+    let all = ENGINES.iter().map(|engine| engine.kind).filter(|kind| workload.can_run(*kind)).collect();
+    for kind in steering::runnable(workload.steering, all, false)? {
         for cores in CORES {
-            if judge.is_single_core(engine.kind) && cores > 1 {
+            if judge.is_single_core(kind) && cores > 1 {
                 continue;
             }
             let pool = Pool::new(cores).context("starting workers")?;
-            let steered = workload.steered(engine.kind, cores);
-            let Some(mut variant) = workload.variant(engine.kind, &steered, &pool, &clock, workload.burst) else {
+            let steered = workload.steered(kind, cores);
+            let Some(mut variant) = workload.variant(kind, &steered, &pool, &clock, workload.burst) else {
                 continue;
             };
-            let expect = input.expect.as_ref();
-            let (tally, _, error) = check(&workload.trace, &judge, expect, engine.kind, variant.as_mut());
-            let plural = if cores == 1 { " " } else { "s" };
-            let result = error.as_deref().unwrap_or("ok");
-            writeln!(
-                out,
-                "{:width$}  {cores} core{plural}  accept {:>9}  drop {:>9}  ignored {:>7}  digest {:016x}  {result}",
-                engine.name, tally.accept, tally.drop, tally.ignored, tally.digest
-            )?;
-            wrong += usize::from(error.is_some());
+            let flows = FlowCheck::new(workload, &judge, kind, &steered);
+            let checked = check(workload, &judge, input.expect.as_ref(), kind, flows.as_ref(), variant.as_mut());
+            writeln!(out, "{}", line(kind, width, cores, workload.steering, &checked))?;
+            wrong += usize::from(checked.error.is_some());
         }
     }
     Ok(if wrong > 0 { ExitCode::from(WRONG_VERDICTS) } else { ExitCode::SUCCESS })
+}
+
+/// One engine's verdicts on so many cores.
+fn line(kind: Kind, width: usize, cores: usize, steering: Steering, checked: &Checked) -> String {
+    let plural = if cores == 1 { " " } else { "s" };
+    let tally = &checked.tally;
+    let digest = match steering {
+        Steering::Symmetric => format!("{:016x}", tally.digest),
+        _ => format!("{:16}", "-"),
+    };
+    let result = match (&checked.error, &checked.flows) {
+        (Some(error), _) => error.clone(),
+        (None, Some(flows)) => format!("ok: {}", fared(flows)),
+        (None, None) => "ok".to_owned(),
+    };
+    format!(
+        "{:width$}  {cores} core{plural}  accept {:>9}  drop {:>9}  ignored {:>7}  digest {digest}  {result}",
+        kind.name(),
+        tally.accept,
+        tally.drop,
+        tally.ignored,
+    )
 }

@@ -93,6 +93,28 @@ pub struct Timeouts {
     pub other: u64,
 }
 
+impl Timeouts {
+    /// The shortest of all, in seconds: nothing expires sooner.
+    pub fn shortest(&self) -> u64 {
+        let t = self;
+        let tcp = [
+            t.tcp_syn_sent,
+            t.tcp_syn_sent2,
+            t.tcp_syn_recv,
+            t.tcp_established,
+            t.tcp_fin_wait,
+            t.tcp_close_wait,
+            t.tcp_last_ack,
+            t.tcp_time_wait,
+            t.tcp_close,
+            t.tcp_max_retrans,
+            t.tcp_unacknowledged,
+        ];
+        let others = [t.udp, t.udp_stream, t.icmp, t.icmpv6, t.gre, t.gre_stream, t.other];
+        tcp.into_iter().chain(others).min().unwrap_or(0)
+    }
+}
+
 impl Default for Timeouts {
     /// The kernel's defaults (Documentation/networking/nf_conntrack-sysctl.rst).
     fn default() -> Self {

@@ -12,7 +12,7 @@ const UDP_STREAM_AFTER_NS: u64 = 2 * NS_PER_S;
 
 /// Room for what only some protocols remember. TCP: the last segment. UDP: when the conversation becomes a
 /// stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Notes {
     /// TCP: the last segment's class, repetitions and window.
     pub marks: u32,

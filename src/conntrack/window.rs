@@ -26,7 +26,7 @@ fn after(a: u32, b: u32) -> bool {
 }
 
 /// What is known of one end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct End {
     /// One past the last sequence number sent.
     end: u32,
@@ -71,7 +71,7 @@ impl End {
 /// Every field is a whole 32-bit word: a word that was written in parts and is then read whole makes
 /// the CPU wait for the parts (a failed store-to-load forward: they took a quarter of all time while
 /// flags and scales were bytes).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Windows {
     ends: [End; 2],
     /// End of the last ACK segment, or of the last ignored one.
@@ -80,7 +80,7 @@ pub struct Windows {
 
 impl Windows {
     /// Anything, to be recognised.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(test)]
     pub(crate) fn of_test(value: u32) -> Self {
         let end = End { end: value, max_end: !value, max_window: value, max_ack: value, marks: value };
         Windows { ends: [end; 2], last_end: value }
@@ -327,9 +327,9 @@ pub(super) fn fit_plainly(track: &mut Track, side: Side, packet: &Packet) -> Opt
     let (seq, ack, raw_window) = (packet.seq(), packet.ack(), u32::from(packet.window()));
     let end = seq.wrapping_add(u32::from(packet.payload_len()));
     let sack = if receiver.has(flag::SACK) { packet.sack_edge() } else { ack };
-    // Who has acknowledged something has offered a window. One branch for all bounds: each by itself is
-    // nearly always kept.
-    let both_known = sender.marks & receiver.marks & flag::ACKED != 0;
+    // One branch for all bounds: each by itself is nearly always kept.
+    let both_known =
+        (sender.marks & receiver.marks & flag::ACKED != 0) & (sender.max_window.min(receiver.max_window) != 0);
     let data_inside = !after(seq, sender.max_end)
         & !after(end, sender.max_end)
         & after(end, sender.end.wrapping_sub(receiver.max_window).wrapping_sub(1));
@@ -515,3 +515,6 @@ pub(super) fn judge_reset(
         (true, true) => Reset::KeepStateAndSkip,
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod plain_tests;

@@ -43,6 +43,10 @@ pub trait Engine {
     /// `packets[i]`, as receive-side scaling would deliver it beside the packet.
     fn burst<S: Stamp>(&mut self, packets: &[Packet], shards: &[u16], decisions: &mut [Decision], stamp: &mut S);
 
+    /// In the next burst, nothing may be removed to make room that was still alive at this packet time.
+    /// Other cores may be behind, and their packets may still belong to it.
+    fn sweep_until(&mut self, _packet_time_ns: u64) {}
+
     /// What its table has done, if it has one.
     fn counters(&self) -> Option<TableCounters> {
         None

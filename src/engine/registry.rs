@@ -109,14 +109,10 @@ impl Kind {
         !matches!(self, Kind::Null | Kind::StatelessLinear)
     }
 
-    /// True if all cores share its table.
+    /// True if any core may be handed any packet: the engine remembers nothing, or in a table that all
+    /// cores share, or it runs on one core anyway.
     pub fn is_shared(self) -> bool {
-        match self {
-            Kind::StatefulLockFreeLinear | Kind::StatefulBucketLockLinear | Kind::StatefulLockedLinear => true,
-            #[cfg(feature = "contenders")]
-            Kind::StatefulPapayaLinear | Kind::StatefulDashMapLinear | Kind::StatefulSccLinear => true,
-            _ => false,
-        }
+        !matches!(self, Kind::StatefulPerCoreLinear | Kind::StatefulOwnerLinear)
     }
 
     /// True if a comparison runs it unasked. The others answer questions about tables: name them.

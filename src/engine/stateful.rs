@@ -46,6 +46,8 @@ pub struct Stateful<'a, R, T> {
     allowance: Option<&'a Allowance>,
     /// Entries of `table` that the allowance knows of.
     accounted: i64,
+    /// The lowest packet time of all cores: a sweep removes only what has expired by then.
+    sweep_until_ns: u64,
     burst: Burst,
 }
 
@@ -86,6 +88,7 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
             table,
             allowance,
             accounted: 0,
+            sweep_until_ns: u64::MAX,
             burst: Burst::default(),
         }
     }
@@ -138,7 +141,8 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
             return Some(Decision::new(Verdict::Drop, State::New, Reason::AllowanceExceeded));
         }
         let windows = uses_windows.then_some(&windows);
-        match self.table.insert(place, key, &connection, windows, packet.time_ns) {
+        let sweep_ns = packet.time_ns.min(self.sweep_until_ns);
+        match self.table.insert(place, key, &connection, windows, sweep_ns) {
             Insert::Done => Some(decision),
             Insert::Exists => None,
             Insert::Full => Some(Decision::new(Verdict::Drop, State::New, Reason::TableFull)),
@@ -151,7 +155,7 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
         self.account();
         let is_used_up = |allowance: Option<&Allowance>| allowance.is_some_and(Allowance::is_used_up);
         if is_used_up(self.allowance) {
-            self.table.sweep(now_ns);
+            self.table.sweep(now_ns.min(self.sweep_until_ns));
             self.account();
         }
         !is_used_up(self.allowance)
@@ -200,11 +204,17 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
                 self.burst.places[i] = place;
             }
         }
+        // Bounded: one place of the first packet's shard for each packet. In time, every shard comes first.
+        if let (Some(packet), Some(shard)) = (packets.first(), shards.first()) {
+            self.table.find_expired(u32::from(*shard), packet.time_ns.min(self.sweep_until_ns), count);
+        }
         for i in 0..count {
             if self.burst.tracked[i] {
                 self.table.prefetch_entry(&mut self.burst.places[i]);
             }
         }
+        self.table.prefetch_expired();
+        self.table.remove_expired();
         for i in 0..count {
             decisions[i] = if self.burst.tracked[i] {
                 let (place, key) = (self.burst.places[i], self.burst.keys[i]);
@@ -216,6 +226,10 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
         }
         // Other workers need not know sooner.
         self.account();
+    }
+
+    fn sweep_until(&mut self, packet_time_ns: u64) {
+        self.sweep_until_ns = packet_time_ns;
     }
 
     fn counters(&self) -> Option<TableCounters> {

@@ -10,5 +10,5 @@ mod trials;
 pub use clock::{Clock, ClockFloor};
 pub use host::Host;
 pub use recorder::{Latencies, PacketStamps};
-pub use run::{Plan, Results, Run, check, run};
-pub use trials::{Budget, Measured, Trials, Variant};
+pub use run::{Checked, Plan, Results, Run, check, run};
+pub use trials::{Budget, Expected, Measured, Trials, Variant};

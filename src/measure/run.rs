@@ -1,13 +1,12 @@
 //! Verify, then time, and verify while timing: a whole comparison.
 
 use super::statistics::{Estimate, median_with_interval};
-use super::{Budget, Clock, Measured, Trials, Variant};
+use super::{Budget, Clock, Expected, Measured, Trials, Variant};
 use crate::engine::Decision;
 use crate::engine::registry::Kind;
-use crate::replay::{Pool, Steered, Workload};
+use crate::replay::{Pool, Steered, Steering, Workload};
 use crate::scenario::Expect;
-use crate::trace::Trace;
-use crate::verify::{Judge, Tally, first_difference, tracked_share};
+use crate::verify::{FlowCheck, FlowTally, Judge, Tally, first_difference, tracked_share};
 use rayon::ThreadPoolBuildError;
 
 /// One engine on one number of cores.
@@ -28,10 +27,17 @@ pub struct Run {
     pub pps: Estimate,
     /// Packets a pass.
     pub packets: usize,
+    /// How packets reached cores.
+    pub steering: Steering,
     /// Largest lane's share of packets times the number of cores: 1 is perfect balance.
     pub imbalance: f64,
+    /// Where cores may have met the packets of one flow in another order than the trace's: how the
+    /// flows of all checked passes fared.
+    pub flows: Option<FlowTally>,
     /// Table memory.
     pub table_bytes: u64,
+    /// Bytes of it in huge pages, where the table asks for them and the system tells.
+    pub huge_bytes: Option<u64>,
     /// Wrong verdicts, if any.
     pub error: Option<String>,
 }
@@ -45,6 +51,23 @@ impl Run {
     /// The same of every block.
     pub fn ns_samples(&self) -> Vec<f64> {
         self.measured.pps.iter().map(|pps| 1e9 / pps).collect()
+    }
+
+    /// Takes over what checking the passes of a measurement found.
+    fn note_passes(&mut self, measured: &Measured) {
+        if let Some(flows) = &mut self.flows {
+            flows.merge(measured.flows.clone());
+        }
+        if measured.wrong_passes > 0 && self.error.is_none() {
+            let unexplained = self.flows.as_ref().and_then(|flows| unexplained(self.steering, flows));
+            self.error = unexplained
+                .or_else(|| Some(format!("{} passes gave other verdicts than the first", measured.wrong_passes)));
+        }
+    }
+
+    /// The digest of its verdicts, if the steering is one under which every pass has the same.
+    pub fn digest(&self) -> Option<u64> {
+        (self.steering == Steering::Symmetric).then_some(self.tally.digest)
     }
 }
 
@@ -65,22 +88,50 @@ fn unexpected(expect: Option<&Expect>, kind: Kind, tally: &Tally) -> Option<Stri
     })
 }
 
-/// One untimed pass: the run's verdicts, and whether they are right.
+/// An untimed pass, and whether its verdicts are right.
+pub struct Checked {
+    /// Verdicts, outcomes and digest.
+    pub tally: Tally,
+    /// The decisions in trace order.
+    pub decisions: Vec<Decision>,
+    /// How the flows fared, where their order was in question.
+    pub flows: Option<FlowTally>,
+    /// What is wrong, if anything.
+    pub error: Option<String>,
+}
+
+/// One untimed pass. `flows` where the order of a flow's packets is in question: then neither the
+/// reference's verdicts nor the scenario's are expected, but some that an order explains.
 pub fn check(
-    trace: &Trace,
+    workload: &Workload,
     judge: &Judge,
     expect: Option<&Expect>,
     kind: Kind,
+    flows: Option<&FlowCheck>,
     variant: &mut dyn Variant,
-) -> (Tally, Vec<Decision>, Option<String>) {
+) -> Checked {
     let pass = variant.pass(false, Vec::new());
     let decisions = variant.gather(&pass.decisions);
-    let tally = Tally::of(trace, &decisions);
-    let error = judge
-        .of(kind)
-        .and_then(|right| first_difference(trace, &decisions, right))
-        .or_else(|| unexpected(expect, kind, &tally));
-    (tally, decisions, error)
+    let tally = Tally::of(&workload.trace, &decisions);
+    let flows = flows.map(|check| check.pass(&pass.decisions, pass.counters.as_ref()));
+    let error = match &flows {
+        Some(flows) => unexplained(workload.steering, flows),
+        None => judge
+            .of(kind)
+            .and_then(|right| first_difference(&workload.trace, &decisions, right))
+            .or_else(|| unexpected(expect, kind, &tally)),
+    };
+    Checked { tally, decisions, flows, error }
+}
+
+/// How a flow with wrong verdicts reads.
+fn unexplained(steering: Steering, flows: &FlowTally) -> Option<String> {
+    let first = flows.first_unexplained.as_deref()?;
+    let window = steering.window().unwrap_or(0);
+    Some(format!(
+        "wrong verdicts: of {} flows in {} passes {} are explained by no order of their packets within {window}; the first: {first}",
+        flows.flows, flows.passes, flows.unexplained
+    ))
 }
 
 /// What is to be run.
@@ -125,25 +176,33 @@ pub fn run(
             prepared.push((kind, pool, workload.steered(kind, pool.cores())));
         }
     }
+    let checks: Vec<Option<FlowCheck>> =
+        prepared.iter().map(|(kind, _, steered)| FlowCheck::new(workload, judge, *kind, steered)).collect();
     let mut variants = Vec::new();
+    let mut expected = Vec::new();
     let mut runs = Vec::new();
     let mut last_decisions = Vec::new();
-    for (kind, pool, steered) in &prepared {
+    for ((kind, pool, steered), flow_check) in prepared.iter().zip(&checks) {
         let Some(mut variant) = workload.variant(*kind, steered, pool, clock, workload.burst) else {
             continue;
         };
-        let (tally, decisions, error) = check(&workload.trace, judge, expect, *kind, variant.as_mut());
+        let checked = check(workload, judge, expect, *kind, flow_check.as_ref(), variant.as_mut());
+        let Checked { tally, decisions, flows, error } = checked;
+        expected.push(Expected::new(tally.digest, flow_check.as_ref()));
         runs.push(Run {
             kind: *kind,
             cores: pool.cores(),
             pinned: pool.pinned(),
             tracked_share: kind.is_stateful().then(|| tracked_share(&decisions)),
             tally,
+            steering: steered.steering,
+            flows,
             measured: Measured::default(),
             pps: Estimate { value: f64::NAN, ci95: [f64::NAN; 2] },
             packets: variant.packets(),
             imbalance: steered.imbalance(),
             table_bytes: variant.table_bytes(),
+            huge_bytes: variant.huge_bytes(),
             error,
         });
         last_decisions = decisions;
@@ -154,7 +213,6 @@ pub fn run(
         return Ok(Results { runs, decisions: last_decisions, alone });
     }
 
-    let digests: Vec<u64> = runs.iter().map(|run| run.tally.digest).collect();
     let budget = |share: f64| Budget {
         total_ns: (plan.seconds * share * 1e9) as u64,
         sample_ns: 20_000_000,
@@ -162,32 +220,35 @@ pub fn run(
         seed: workload.secret,
     };
     let trials = Trials::new(clock, budget(TRIALS_SHARE));
-    let measured = trials.run(&mut variants, &digests, |share| progress(share * TRIALS_SHARE));
+    let measured = trials.run(&mut variants, &expected, |share| progress(share * TRIALS_SHARE));
     for (run, measured) in runs.iter_mut().zip(measured) {
         run.pps = median_with_interval(&measured.pps, workload.secret);
-        if measured.wrong_digests > 0 && run.error.is_none() {
-            run.error = Some(format!(
-                "{} of {} passes gave other verdicts than the first",
-                measured.wrong_digests, measured.passes
-            ));
-        }
+        run.note_passes(&measured);
         run.measured = measured;
     }
 
     drop(variants);
     let fewest = plan.cores.iter().min().copied().unwrap_or(1);
-    let (mut kinds, mut variants, mut digests) = (Vec::new(), Vec::new(), Vec::new());
-    for (kind, pool, steered) in prepared.iter().filter(|(_, pool, _)| pool.cores() == fewest) {
-        if let Some(variant) = workload.variant(*kind, steered, pool, clock, 1) {
-            digests.extend(runs.iter().find(|r| r.kind == *kind && r.cores == fewest).map(|r| r.tally.digest));
+    let (mut kinds, mut variants, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+    for ((kind, pool, steered), flow_check) in
+        prepared.iter().zip(&checks).filter(|((_, pool, _), _)| pool.cores() == fewest)
+    {
+        let run = runs.iter().find(|run| run.kind == *kind && run.cores == fewest);
+        if let (Some(run), Some(variant)) = (run, workload.variant(*kind, steered, pool, clock, 1)) {
+            expected.push(Expected::new(run.tally.digest, flow_check.as_ref()));
             kinds.push(*kind);
             variants.push(variant);
         }
     }
     let trials = Trials::new(clock, budget(1.0 - TRIALS_SHARE));
-    let measured = trials.latencies(&mut variants, &digests, |share| {
+    let measured = trials.latencies(&mut variants, &expected, |share| {
         progress(TRIALS_SHARE + share * (1.0 - TRIALS_SHARE));
     });
-    alone.extend(kinds.into_iter().zip(measured).map(|(kind, measured)| (kind, fewest, measured)));
+    for (kind, measured) in kinds.into_iter().zip(measured) {
+        if let Some(run) = runs.iter_mut().find(|run| run.kind == kind && run.cores == fewest) {
+            run.note_passes(&measured);
+        }
+        alone.push((kind, fewest, measured));
+    }
     Ok(Results { runs, decisions: last_decisions, alone })
 }

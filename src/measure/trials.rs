@@ -8,6 +8,7 @@ use super::{Clock, Latencies};
 use crate::engine::Decision;
 use crate::replay::Pass;
 use crate::table::TableCounters;
+use crate::verify::{FlowCheck, FlowTally};
 
 /// Something that can be replayed again and again.
 pub trait Variant {
@@ -25,6 +26,24 @@ pub trait Variant {
 
     /// Bytes of table memory.
     fn table_bytes(&self) -> u64;
+
+    /// Bytes of it in huge pages, where the table asks for them and the system tells.
+    fn huge_bytes(&self) -> Option<u64>;
+}
+
+/// What every pass of a variant is held to.
+pub enum Expected<'a> {
+    /// This digest.
+    Digest(u64),
+    /// Verdicts that some order of each flow's packets explains.
+    Explained(&'a FlowCheck<'a>),
+}
+
+impl<'a> Expected<'a> {
+    /// The digest of the first pass, unless the order of a flow's packets is in question.
+    pub fn new(digest: u64, flows: Option<&'a FlowCheck<'a>>) -> Self {
+        flows.map_or(Expected::Digest(digest), Expected::Explained)
+    }
 }
 
 /// How long and how often.
@@ -56,8 +75,10 @@ pub struct Measured {
     pub stamped_packets: u64,
     /// Table counters of the last pass.
     pub counters: Option<TableCounters>,
-    /// Digests that differed from the variant's first pass.
-    pub wrong_digests: u64,
+    /// Passes whose verdicts were not the expected ones.
+    pub wrong_passes: u64,
+    /// Where no digest is expected: how the flows of all passes fared.
+    pub flows: FlowTally,
 }
 
 /// The trials of a run.
@@ -81,12 +102,12 @@ impl<'a> Trials<'a> {
     }
 
     /// Runs throughput blocks for three quarters of the budget, latency blocks for the rest.
-    /// `expected[i]` is the digest that every pass of variant `i` must have. `progress` is told the
+    /// `expected[i]` is what every pass of variant `i` is held to. `progress` is told the
     /// share of the budget that is spent, between samples.
     pub fn run(
         &self,
         variants: &mut [Box<dyn Variant + '_>],
-        expected: &[u64],
+        expected: &[Expected],
         mut progress: impl FnMut(f64),
     ) -> Vec<Measured> {
         let mut measured = vec![Measured::default(); variants.len()];
@@ -101,7 +122,7 @@ impl<'a> Trials<'a> {
             random.shuffle(&mut order);
             for &i in &order {
                 let sample =
-                    self.throughput_sample(variants[i].as_mut(), &mut buffers[i], expected[i], &mut measured[i]);
+                    self.throughput_sample(variants[i].as_mut(), &mut buffers[i], &expected[i], &mut measured[i]);
                 measured[i].pps.push(sample);
                 progress((self.spent_ns() as f64 / total as f64).min(1.0));
             }
@@ -115,7 +136,7 @@ impl<'a> Trials<'a> {
     pub fn latencies(
         &self,
         variants: &mut [Box<dyn Variant + '_>],
-        expected: &[u64],
+        expected: &[Expected],
         progress: impl FnMut(f64),
     ) -> Vec<Measured> {
         let mut measured = vec![Measured::default(); variants.len()];
@@ -129,7 +150,7 @@ impl<'a> Trials<'a> {
     fn latency_blocks(
         &self,
         variants: &mut [Box<dyn Variant + '_>],
-        expected: &[u64],
+        expected: &[Expected],
         measured: &mut [Measured],
         random: &mut Random,
         buffers: &mut [Vec<Vec<Decision>>],
@@ -145,7 +166,7 @@ impl<'a> Trials<'a> {
                     continue;
                 }
                 wanting = true;
-                self.latency_pass(variants[i].as_mut(), &mut buffers[i], expected[i], &mut measured[i]);
+                self.latency_pass(variants[i].as_mut(), &mut buffers[i], &expected[i], &mut measured[i]);
                 progress((self.spent_ns() as f64 / total as f64).min(1.0));
             }
             if !wanting || self.spent_ns() >= total {
@@ -159,7 +180,7 @@ impl<'a> Trials<'a> {
         &self,
         variant: &mut dyn Variant,
         buffers: &mut Vec<Vec<Decision>>,
-        expected: u64,
+        expected: &Expected,
         measured: &mut Measured,
     ) -> f64 {
         let (mut ns, mut packets) = (0, 0);
@@ -181,7 +202,7 @@ impl<'a> Trials<'a> {
         &self,
         variant: &mut dyn Variant,
         buffers: &mut Vec<Vec<Decision>>,
-        expected: u64,
+        expected: &Expected,
         measured: &mut Measured,
     ) {
         let mut pass = variant.pass(true, std::mem::take(buffers));
@@ -199,12 +220,19 @@ impl<'a> Trials<'a> {
         variant: &mut dyn Variant,
         pass: Pass,
         buffers: &mut Vec<Vec<Decision>>,
-        expected: u64,
+        expected: &Expected,
         measured: &mut Measured,
     ) {
-        if variant.digest(&pass.decisions) != expected {
-            measured.wrong_digests += 1;
-        }
+        let right = match expected {
+            Expected::Digest(digest) => variant.digest(&pass.decisions) == *digest,
+            Expected::Explained(check) => {
+                let flows = check.pass(&pass.decisions, pass.counters.as_ref());
+                let right = flows.unexplained == 0;
+                measured.flows.merge(flows);
+                right
+            }
+        };
+        measured.wrong_passes += u64::from(!right);
         measured.counters = pass.counters;
         *buffers = pass.decisions;
     }

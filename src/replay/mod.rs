@@ -3,6 +3,7 @@
 //! [`steer()`] hands every packet to a core before the clock starts, as a network card would.
 //! [`pass()`] is THE loop: it replays a steered trace once, through one engine a core.
 
+mod order;
 mod pass;
 mod pool;
 mod steer;
@@ -11,6 +12,6 @@ mod world;
 
 pub use pass::{Job, Pass, Setup, pass};
 pub use pool::Pool;
-pub use steer::{Lane, Steered, Stream, steer};
+pub use steer::{Lane, Steered, Steering, Stream, steer};
 pub use variants::Workload;
 pub use world::World;

@@ -1,6 +1,7 @@
 //! THE loop.
 
-use super::{Pool, Steered};
+use super::order::{Progress, Turns};
+use super::{Lane, Pool, Steered};
 use crate::engine::{Decision, Engine, NoStamps, Stamp};
 use crate::measure::{Clock, Latencies, PacketStamps};
 use crate::table::TableCounters;
@@ -20,6 +21,11 @@ pub trait Setup {
     /// Bytes of table memory.
     fn table_bytes(&self) -> u64 {
         0
+    }
+
+    /// Bytes of it in huge pages, where the table asks for them and the system tells.
+    fn huge_bytes(&self) -> Option<u64> {
+        None
     }
 }
 
@@ -67,16 +73,24 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, stamped: bool, mut buffers: Vec<
     }
     let inputs: Vec<_> = setup.engines().into_iter().zip(buffers).map(|input| Mutex::new(Some(input))).collect();
     let waiting = AtomicUsize::new(lanes.len());
+    // One core alone is always in order.
+    let window = job.steered.steering.window().filter(|_| lanes.len() > 1);
+    let progress = window.map(|window| Progress::new(lanes, window));
     let finished = job.pool.run(|core| {
         let input = inputs[core].lock().ok().and_then(|mut input| input.take());
         let lane = &lanes[core];
         input.map(|(mut engine, mut decisions)| {
             let mut latencies = stamped.then(Latencies::new);
+            let turns = progress.as_ref().map(|progress| progress.turns(core, lane, job.burst));
             start_together(&waiting);
             let start = job.clock.raw();
-            match &mut latencies {
-                None => replay_lane(&mut engine, lane, &mut decisions, job.burst),
-                Some(latencies) => replay_lane_stamped(&mut engine, lane, &mut decisions, job, latencies),
+            match (&mut latencies, turns) {
+                (None, None) => replay_lane(&mut engine, lane, &mut decisions, job.burst),
+                (None, Some(turns)) => replay_lane_in_turns(&mut engine, lane, &mut decisions, turns),
+                (Some(latencies), None) => replay_lane_stamped(&mut engine, lane, &mut decisions, job, latencies),
+                (Some(latencies), Some(turns)) => {
+                    replay_lane_in_turns_stamped(&mut engine, lane, &mut decisions, turns, job.clock, latencies);
+                }
             }
             let end = job.clock.raw();
             Finished { start, end, decisions, counters: engine.counters(), latencies }
@@ -115,7 +129,7 @@ fn start_together(waiting: &AtomicUsize) {
 }
 
 /// The throughput loop: bursts to the engine, decisions to memory, nothing else.
-fn replay_lane<E: Engine>(engine: &mut E, lane: &super::Lane, decisions: &mut [Decision], burst: usize) {
+fn replay_lane<E: Engine>(engine: &mut E, lane: &Lane, decisions: &mut [Decision], burst: usize) {
     let packets = lane.packets.chunks(burst);
     let shards = lane.shards.chunks(burst);
     for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
@@ -127,7 +141,7 @@ fn replay_lane<E: Engine>(engine: &mut E, lane: &super::Lane, decisions: &mut [D
 /// Histograms are filled between bursts.
 fn replay_lane_stamped<E: Engine>(
     engine: &mut E,
-    lane: &super::Lane,
+    lane: &Lane,
     decisions: &mut [Decision],
     job: &Job,
     latencies: &mut Latencies,
@@ -139,6 +153,35 @@ fn replay_lane_stamped<E: Engine>(
     for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
         stamps.hand_over();
         engine.burst(packets, shards, decisions, &mut stamps);
+        stamps.record(latencies);
+    }
+}
+
+/// The throughput loop where packets of one flow meet several cores: a burst begins when the order
+/// window lets it.
+fn replay_lane_in_turns<E: Engine>(engine: &mut E, lane: &Lane, decisions: &mut [Decision], mut turns: Turns) {
+    while let Some((burst, slowest_ns)) = turns.next() {
+        engine.sweep_until(slowest_ns);
+        let (packets, shards) = (&lane.packets[burst.clone()], &lane.shards[burst.clone()]);
+        engine.burst(packets, shards, &mut decisions[burst], &mut NoStamps);
+    }
+}
+
+/// The latency loop of the same. Waiting for slower cores comes before the hand-over.
+fn replay_lane_in_turns_stamped<E: Engine>(
+    engine: &mut E,
+    lane: &Lane,
+    decisions: &mut [Decision],
+    mut turns: Turns,
+    clock: &Clock,
+    latencies: &mut Latencies,
+) {
+    let mut stamps = PacketStamps::new(clock);
+    while let Some((burst, slowest_ns)) = turns.next() {
+        engine.sweep_until(slowest_ns);
+        stamps.hand_over();
+        let (packets, shards) = (&lane.packets[burst.clone()], &lane.shards[burst.clone()]);
+        engine.burst(packets, shards, &mut decisions[burst], &mut stamps);
         stamps.record(latencies);
     }
 }

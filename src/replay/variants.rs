@@ -1,11 +1,11 @@
 //! From an engine's name to something that can be replayed.
 
 use super::World;
-use super::{Job, Pass, Pool, Setup, Steered, Stream, pass, steer};
+use super::{Job, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer};
 use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
-use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, Stateful, Stateless};
+use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Verdict};
 use crate::measure::{Clock, Variant};
 use crate::packet::Packet;
 use crate::policy::linear::Linear;
@@ -15,7 +15,7 @@ use crate::table::locked::Locked;
 use crate::table::lockfree::{self, BucketLock, LockFree, OwnerOnly};
 use crate::table::percore::PerCore;
 use crate::table::{FlowHash, FlowTable, Geometry, HashKey};
-use crate::trace::Trace;
+use crate::trace::{Elephant, ElephantError, Trace};
 use crate::verify::digest;
 
 /// All that engines need: the trace, the rules in both forms, and the settings.
@@ -28,7 +28,9 @@ pub struct Workload {
     pub acl: Option<World>,
     /// Connection tracking.
     pub config: Config,
-    tracker: Tracker,
+    /// How packets reach cores.
+    pub steering: Steering,
+    pub(crate) tracker: Tracker,
     /// Size of the flow tables.
     pub geometry: Geometry,
     /// Chooses shards: part of the scenario.
@@ -40,7 +42,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Prepares everything that does not depend on the engine.
+    /// Prepares everything that does not depend on the engine. Steering is symmetric.
     #[allow(clippy::too_many_arguments)] // The fields of the struct, no more.
     pub fn new(
         trace: Trace,
@@ -60,6 +62,7 @@ impl Workload {
             acl: acl.map(world),
             tracker,
             config,
+            steering: Steering::default(),
             geometry,
             scenario_key,
             secret,
@@ -76,6 +79,23 @@ impl Workload {
         if let Some(world) = world {
             world.change(from_ns, rules, &self.config);
         }
+    }
+
+    /// Replaces the trace by one in which one flow makes up half of all packets: the largest of those
+    /// that the reference finds established or, without security groups, of those with an answer.
+    pub fn add_elephant(&mut self) -> Result<Elephant, ElephantError> {
+        let (trace, elephant) = match self.reference(true) {
+            Some(right) => self.trace.with_elephant(|position| {
+                let decision = right[position];
+                decision.state() == State::Established && decision.verdict() == Verdict::Accept
+            })?,
+            None => {
+                let answered = self.trace.answered();
+                self.trace.with_elephant(|position| answered[position])?
+            }
+        };
+        self.trace = trace;
+        Ok(elephant)
     }
 
     /// The rules that an engine follows; `None` if the user did not give them, or it follows none.
@@ -96,7 +116,7 @@ impl Workload {
     pub fn steered(&self, kind: Kind, cores: usize) -> Steered {
         let stream = if kind.is_stateful() { Stream::Datagrams } else { Stream::Pieces };
         let hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
-        steer(&self.trace, stream, cores, &hash, self.geometry.shards)
+        steer(&self.trace, stream, self.steering, cores, &hash, self.geometry.shards)
     }
 
     /// What the reference says, in trace order: the stateful one over the groups, or the stateless
@@ -125,7 +145,8 @@ impl Workload {
         Some(reference::Stateful::new(self.groups.as_ref()?.reference(), &self.config, table))
     }
 
-    /// Builds an engine over a steered trace, with bursts of so many packets. `None` if its rules were not given.
+    /// Builds an engine over a steered trace, with bursts of so many packets. `None` if its rules were not
+    /// given, or if the steering needs a table that all cores share and it has none.
     pub fn variant<'a>(
         &'a self,
         kind: Kind,
@@ -134,6 +155,9 @@ impl Workload {
         clock: &'a Clock,
         burst: usize,
     ) -> Option<Box<dyn Variant + 'a>> {
+        if steered.steering != Steering::Symmetric && !kind.is_shared() {
+            return None;
+        }
         let job = Job { steered, pool, burst, clock };
         let cores = pool.cores();
         match kind {
@@ -257,6 +281,9 @@ impl<'w, T: OwnedTable> Setup for OwnedSetup<'w, T> {
     fn table_bytes(&self) -> u64 {
         self.tables.iter().map(T::bytes).sum()
     }
+    fn huge_bytes(&self) -> Option<u64> {
+        self.tables.iter().map(T::huge_bytes).sum()
+    }
 }
 
 struct SharedSetup<'w, T> {
@@ -278,6 +305,9 @@ impl<'w, T: SharedTable> Setup for SharedSetup<'w, T> {
     }
     fn table_bytes(&self) -> u64 {
         self.table.bytes()
+    }
+    fn huge_bytes(&self) -> Option<u64> {
+        self.table.huge_bytes()
     }
 }
 
@@ -337,5 +367,9 @@ impl<S: Setup> Variant for Prepared<'_, S> {
 
     fn table_bytes(&self) -> u64 {
         self.setup.table_bytes()
+    }
+
+    fn huge_bytes(&self) -> Option<u64> {
+        self.setup.huge_bytes()
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 /// The header's columns.
 const COLUMNS: &str = "engine,cores,steering,burst,packets,accept,drop,ignored,digest,mpps,mpps_low,mpps_high,\
-ns_per_packet,p50_ns,p90_ns,p99_ns,p99_9_ns,p99_99_ns,max_ns,error";
+ns_per_packet,p50_ns,p90_ns,p99_ns,p99_9_ns,p99_99_ns,max_ns,error,imbalance";
 
 /// The rows with a header line. Figures of a run with wrong verdicts are empty.
 pub fn render(report: &Report) -> String {
@@ -15,15 +15,16 @@ pub fn render(report: &Report) -> String {
         // Writing to a string cannot fail.
         let _ = write!(
             text,
-            "{},{},symmetric,{},{},{},{},{},{:016x},",
+            "{},{},{},{},{},{},{},{},{},",
             run.kind.name(),
             run.cores,
+            run.steering.name(),
             report.workload.burst,
             run.packets,
             t.accept,
             t.drop,
             t.ignored,
-            t.digest
+            run.digest().map(|digest| format!("{digest:016x}")).unwrap_or_default()
         );
         if run.error.is_some() || run.measured.pps.is_empty() {
             let _ = write!(text, "{}", ",".repeat(10));
@@ -49,8 +50,9 @@ pub fn render(report: &Report) -> String {
         let error = run.error.as_deref().unwrap_or("");
         let _ = writeln!(
             text,
-            "{}",
-            if error.is_empty() { String::new() } else { format!("\"{}\"", error.replace('"', "\"\"")) }
+            "{},{:.4}",
+            if error.is_empty() { String::new() } else { format!("\"{}\"", error.replace('"', "\"\"")) },
+            run.imbalance
         );
     }
     text

@@ -8,7 +8,8 @@ pub mod verdicts;
 use crate::engine::registry::Kind;
 use crate::measure::statistics::{Estimate, paired_difference, paired_ratio};
 use crate::measure::{ClockFloor, Host, Results, Run};
-use crate::replay::Workload;
+use crate::replay::{Steering, Workload};
+use crate::trace::Elephant;
 use crate::verify::Change;
 use std::time::SystemTime;
 
@@ -21,8 +22,12 @@ pub struct About {
     pub trace: String,
     /// SHA-256 of the capture file, where a format asks for it.
     pub trace_sha256: Option<String>,
-    /// Packets in the capture.
+    /// Packets in the capture, and copies of an elephant's.
     pub packets: u64,
+    /// The flow that was made half of all packets, if any.
+    pub elephant: Option<Elephant>,
+    /// How packets reach cores.
+    pub steering: Steering,
     /// Packets that engines evaluate.
     pub evaluated: usize,
     /// Flows.
@@ -134,8 +139,13 @@ impl<'a> Report<'a> {
         self.difference_share().is_some_and(|share| share <= COMPARABLE_SHARE)
     }
 
+    /// Runs whose cores met flows in so different an order that their verdicts are another filter's.
+    pub fn strayed(&self) -> impl Iterator<Item = &'a Run> {
+        self.results.runs.iter().filter(|run| run.error.is_none() && strays(run))
+    }
+
     /// What remembering costs: the fastest right stateful engine (but the reference) against the
-    /// right stateless one, for every number of cores.
+    /// right stateless one, for every number of cores on which it means the same.
     pub fn cost(&self) -> Vec<Comparison<'a>> {
         let seed = self.workload.secret;
         let runs = &self.results.runs;
@@ -148,7 +158,8 @@ impl<'a> Report<'a> {
             .filter_map(|cores| {
                 let here = || runs.iter().filter(move |run| run.cores == cores).filter(right);
                 let baseline = here().find(|run| run.kind == Kind::StatelessLinear)?;
-                let stateful = here().filter(|run| run.kind.is_stateful() && run.kind != Kind::Reference);
+                let stateful =
+                    here().filter(|run| run.kind.is_stateful() && run.kind != Kind::Reference && !strays(run));
                 let run = stateful.max_by(|a, b| a.pps.value.total_cmp(&b.pps.value))?;
                 let ratio = paired_ratio(&run.measured.pps, &baseline.measured.pps, seed);
                 let extra_ns = paired_difference(&run.ns_samples(), &baseline.ns_samples(), seed);
@@ -161,4 +172,9 @@ impl<'a> Report<'a> {
             })
             .collect()
     }
+}
+
+/// True if more packets than for comparable worlds were not decided as in trace order.
+fn strays(run: &Run) -> bool {
+    run.flows.as_ref().is_some_and(|flows| flows.otherwise_share() > COMPARABLE_SHARE)
 }

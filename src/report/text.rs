@@ -2,8 +2,9 @@
 
 use super::{About, Comparison, Report};
 use crate::measure::{Measured, Run};
+use crate::replay::Steering;
 use crate::table::TableCounters;
-use crate::verify::Change;
+use crate::verify::{Change, FlowTally};
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 
@@ -15,8 +16,8 @@ pub fn heading(about: &About) -> String {
     let rules = |world: &str, count: Option<usize>| count.map(|count| format!("{count} {world} rules"));
     let rules: Vec<String> =
         [rules("security group", about.rules[0]), rules("network ACL", about.rules[1])].into_iter().flatten().collect();
-    format!(
-        "{}\n{}: {} packets ({} evaluated), {} flows, {:.1} s; inside {}; {}\n\n",
+    let mut text = format!(
+        "{}\n{}: {} packets ({} evaluated), {} flows, {:.1} s; inside {}; {}\n",
         about.title,
         about.trace,
         thousands(about.packets),
@@ -25,7 +26,52 @@ pub fn heading(about: &About) -> String {
         about.duration_s,
         about.inside,
         rules.join(", ")
-    )
+    );
+    // Writing to a string cannot fail; hence the ignored results here and below.
+    if let Some(elephant) = &about.elephant {
+        let _ = writeln!(
+            text,
+            "Elephant: from packet {} on, a flow is repeated {} times; it makes up {:.1} % of all packets.",
+            thousands(u64::from(elephant.begins_at)),
+            thousands(elephant.copies as u64),
+            elephant.share * 100.0
+        );
+    }
+    let how = match about.steering {
+        Steering::Symmetric => None,
+        Steering::Asymmetric { window } => Some((window, "the two directions of a flow may meet different cores")),
+        Steering::Spray { window } => Some((window, "packets round robin to the cores")),
+    };
+    if let Some((window, how)) = how {
+        let _ = writeln!(
+            text,
+            "Steering {}: {how}; none runs more than {} packets ahead of the slowest.",
+            about.steering.name(),
+            thousands(u64::from(window))
+        );
+    }
+    text.push('\n');
+    text
+}
+
+/// How the flows fared whose packets several cores handled at once.
+pub fn fared(flows: &FlowTally) -> String {
+    let others = [
+        (flows.not_comparable, "met a full table and are not comparable"),
+        (flows.undecided, "UNDECIDED: their search was given up"),
+        (flows.unexplained, "UNEXPLAINED"),
+    ];
+    let mut text = format!(
+        "{} flows in {} passes: {} as in trace order, {} by another order in the window",
+        thousands(flows.flows),
+        thousands(flows.passes),
+        thousands(flows.in_order),
+        thousands(flows.reordered)
+    );
+    for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
+        let _ = write!(text, ", {} {what}", thousands(count));
+    }
+    text
 }
 
 /// The table and what follows from it.
@@ -34,11 +80,10 @@ pub fn results(report: &Report) -> String {
     let results = report.results;
     let width = results.runs.iter().map(|run| run.kind.name().len()).max().unwrap_or(6).max(6);
     let quantile_heads: String = QUANTILES.iter().map(|(_, name)| format!("{name:>8}")).collect();
-    // Writing to a string cannot fail; hence the ignored results here and below.
     let _ = writeln!(
         text,
-        "{:width$} {:>5} {:>16} {:>9}{quantile_heads}{:>9} {:>9} {:>9}",
-        "engine", "cores", "Mpps", "ns/packet", "max", "accepted", "dropped"
+        "{:width$} {:>5} {:>16} {:>9}{quantile_heads}{:>9} {:>9} {:>9} {:>9}",
+        "engine", "cores", "Mpps", "ns/packet", "max", "accepted", "dropped", "imbalance"
     );
     for run in &results.runs {
         let _ = writeln!(text, "{}", row(run, width));
@@ -62,12 +107,13 @@ fn row(run: &Run, width: usize) -> String {
     let pps = run.pps;
     let spread = (pps.ci95[1] - pps.ci95[0]) / 2.0 / pps.value * 100.0;
     format!(
-        "{head} {:>9.2} ±{spread:>4.1} % {:>9.1}{} {:>9} {:>9}",
+        "{head} {:>9.2} ±{spread:>4.1} % {:>9.1}{} {:>9} {:>9} {:>9.2}",
         pps.value / 1e6,
         run.ns_per_packet(),
         latency_columns(run.measured.latencies.histogram()),
         thousands(run.tally.accept),
         thousands(run.tally.drop),
+        run.imbalance,
     )
 }
 
@@ -102,11 +148,26 @@ fn sentence(report: &Report) -> String {
         );
     }
     let costs = report.cost();
-    let answers: Vec<String> = costs.iter().map(cost).collect();
+    let mut answers: Vec<String> = costs.iter().map(cost).collect();
+    answers.extend(report.strayed().map(strayed));
     if answers.is_empty() {
         return format!("No pair of a stateful and a stateless engine was measured.\n{differ}");
     }
     format!("{}\n{differ}", answers.join("\n"))
+}
+
+fn strayed(run: &Run) -> String {
+    let share = run.flows.as_ref().map_or(0.0, FlowTally::otherwise_share) * 100.0;
+    format!(
+        "On {} cores, no cost is given for {}: {share:.1} % of its packets were decided otherwise than in trace order. A smaller --order-window and --burst keep closer to it.",
+        run.cores,
+        run.kind.name()
+    )
+}
+
+/// How much of a table lies in huge pages, if it can have any.
+fn huge_pages(bytes: Option<u64>) -> String {
+    bytes.map_or(String::new(), |bytes| format!(" ({} in huge pages)", bytes.div_ceil(1 << 20)))
 }
 
 /// What a full table did.
@@ -182,15 +243,21 @@ fn notes(report: &Report) -> String {
         if let (Some(share), Some(table)) = (run.tracked_share, &run.measured.counters) {
             let _ = writeln!(
                 text,
-                "{}: {:.1} % of the packets reach the table; {} inserts, peak {} of {} entries{}, {} MiB.",
+                "{}: {:.1} % of the packets reach the table; {} inserts, peak {} of {} entries{}, {} MiB{}.",
                 run.kind.name(),
                 share * 100.0,
                 thousands(table.inserts),
                 thousands(table.peak_entries),
                 thousands(report.workload.geometry.capacity()),
                 fullness(table),
-                run.table_bytes >> 20,
+                run.table_bytes.div_ceil(1 << 20),
+                huge_pages(run.huge_bytes),
             );
+        }
+    }
+    for run in &measured {
+        if let Some(flows) = &run.flows {
+            let _ = writeln!(text, "{} on {} cores, verdicts of {}.", run.kind.name(), run.cores, fared(flows));
         }
     }
     let limit = report.workload.config.allowance;

@@ -11,7 +11,10 @@ use std::io::{self, Write};
 pub fn write(out: &mut dyn Write, trace: &Trace, decisions: &[Decision], rules: Option<&RuleSet>) -> io::Result<()> {
     writeln!(out, "index,timestamp_ns,direction,verdict,state,reason")?;
     let mut ignored = trace.ignored.iter().peekable();
-    let mut evaluated = trace.frames.iter().zip(&trace.packets).zip(decisions).peekable();
+    // Copies are no packets of the capture, so they have no line.
+    let in_capture = |frame: &u32| *frame as usize <= trace.timestamps_ns.len();
+    let evaluated = trace.frames.iter().zip(&trace.packets).zip(decisions);
+    let mut evaluated = evaluated.filter(|((frame, _), _)| in_capture(frame)).peekable();
     for (index, timestamp_ns) in (1u32..).zip(&trace.timestamps_ns) {
         if let Some((_, why)) = ignored.next_if(|(frame, _)| *frame == index) {
             writeln!(out, "{index},{timestamp_ns},none,ignored,-,{why}")?;

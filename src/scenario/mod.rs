@@ -102,7 +102,7 @@ pub struct Counts {
 #[derive(Debug, Error)]
 pub enum ScenarioError {
     /// The file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: cannot be read or written")]
     Io {
         /// The file.
         path: PathBuf,
@@ -110,7 +110,7 @@ pub enum ScenarioError {
         source: std::io::Error,
     },
     /// The file is not a scenario.
-    #[error("{path}: {source}")]
+    #[error("{path}: not a scenario")]
     Toml {
         /// The file.
         path: PathBuf,

@@ -22,6 +22,11 @@ pub trait SharedTable: Send + Sync {
 
     /// Bytes of memory held; of the ready-made maps an estimate.
     fn bytes(&self) -> u64;
+
+    /// Bytes of it in huge pages; `None` if unknown: of all tables but ours, the allocator decides.
+    fn huge_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A table that one worker owns.
@@ -39,10 +44,15 @@ pub trait OwnedTable: Send {
 
     /// Bytes of memory held.
     fn bytes(&self) -> u64;
+
+    /// Bytes of it in huge pages; `None` if unknown: of all tables but ours, the allocator decides.
+    fn huge_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 macro_rules! shared {
-    ([$($generics:tt)*] $table:ty, $worker:ty) => {
+    ([$($generics:tt)*] $table:ty, $worker:ty $(, $huge_bytes:item)?) => {
         impl<$($generics)*> SharedTable for $table {
             type Worker<'a> = $worker where Self: 'a;
 
@@ -57,11 +67,19 @@ macro_rules! shared {
             fn bytes(&self) -> u64 {
                 <$table>::bytes(self)
             }
+
+            $($huge_bytes)?
         }
     };
 }
 
-shared!([M: SharedMode] LockFree<M>, Worker<'a, M>);
+shared!(
+    [M: SharedMode] LockFree<M>,
+    Worker<'a, M>,
+    fn huge_bytes(&self) -> Option<u64> {
+        LockFree::huge_bytes(self)
+    }
+);
 shared!([] Locked, LockedWorker<'a>);
 #[cfg(feature = "contenders")]
 shared!([M: Map] Contender<M>, ContenderWorker<'a, M>);
@@ -98,5 +116,9 @@ impl<M: Mode> OwnedTable for LockFree<M> {
 
     fn bytes(&self) -> u64 {
         LockFree::bytes(self)
+    }
+
+    fn huge_bytes(&self) -> Option<u64> {
+        LockFree::huge_bytes(self)
     }
 }

@@ -164,7 +164,18 @@ pub trait FlowTable: Send {
         now_ns: u64,
     ) -> Insert;
 
-    /// Removes what has expired, from all shards that this worker may touch.
+    /// Once a burst, bounded work on what has expired, in three steps so that its memory accesses overlap
+    /// with those of the burst's packets. First: finds at most so many places of this shard in which something
+    /// may have expired. Tables that remove what has expired only when they are full do nothing.
+    fn find_expired(&mut self, _shard: u32, _now_ns: u64, _most: usize) {}
+
+    /// Second: asks the memory for what is there.
+    fn prefetch_expired(&mut self) {}
+
+    /// Third: removes what has expired there.
+    fn remove_expired(&mut self) {}
+
+    /// Removes all that has expired, from all shards that this worker may touch.
     fn sweep(&mut self, now_ns: u64);
 
     /// What was done through this worker.

@@ -11,14 +11,11 @@ pub(super) use loom::{
 
 /// Memory whose users keep out of each other's way by other means.
 #[cfg(not(loom))]
+#[repr(transparent)]
 pub(super) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
 #[cfg(not(loom))]
 impl<T> UnsafeCell<T> {
-    pub(super) fn new(value: T) -> Self {
-        UnsafeCell(std::cell::UnsafeCell::new(value))
-    }
-
     /// Hands the pointer out for one exclusive use; loom's checks that it is.
     #[inline(always)]
     pub(super) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {

@@ -7,7 +7,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum TraceError {
     /// The file cannot be opened or mapped.
-    #[error("{path}: {source}")]
+    #[error("{path}: cannot be read as a file")]
     Io {
         /// The file.
         path: PathBuf,

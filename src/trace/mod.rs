@@ -10,6 +10,7 @@
 //! The steps are separate so that each can be timed by itself.
 
 mod capture;
+mod elephant;
 mod error;
 mod fragments;
 mod frames;
@@ -17,6 +18,7 @@ mod info;
 mod sequence;
 
 pub use capture::Capture;
+pub use elephant::{Elephant, ElephantError};
 pub use error::TraceError;
 pub use fragments::Datagram;
 pub use frames::{Cut, Frame, Frames, Summary};

@@ -16,7 +16,8 @@ pub struct Decoded {
 pub struct Trace {
     /// The packets that engines evaluate, in trace order.
     pub packets: Vec<Packet>,
-    /// The frame number of each, from 1, as Wireshark counts.
+    /// The frame number of each, from 1, as Wireshark counts. Copies that are no frames of the capture
+    /// are numbered after its last.
     pub frames: Vec<u32>,
     /// Frames that are not evaluated, by number, and why.
     pub ignored: Vec<(u32, Ignored)>,
@@ -26,6 +27,8 @@ pub struct Trace {
     pub datagrams: Vec<Datagram>,
     /// Positions in `packets` of pieces whose datagram was never completed.
     pub incomplete: Vec<u32>,
+    /// What each copy is a copy of, by frame number: see [`Elephant`](super::Elephant).
+    pub copies: Vec<u32>,
 }
 
 impl Trace {
@@ -66,6 +69,17 @@ impl Trace {
         let pieces = trace.packets.iter().enumerate().filter(|(_, packet)| packet.has(flags::FRAGMENT));
         trace.incomplete = pieces.map(|(i, _)| i).filter(|i| !completed[*i]).map(|i| i as u32).collect();
         trace
+    }
+}
+
+impl Trace {
+    /// How a message names one of [`Trace::packets`].
+    pub fn name(&self, position: usize) -> String {
+        let number = self.frames[position] as usize;
+        match number.checked_sub(self.timestamps_ns.len() + 1).and_then(|copy| self.copies.get(copy)) {
+            Some(of) => format!("a copy of packet {of}"),
+            None => format!("packet {number}"),
+        }
     }
 }
 

@@ -67,9 +67,9 @@ pub fn first_difference(trace: &Trace, ours: &[Decision], right: &[Decision]) ->
     let position = ours.iter().zip(right).position(|(a, b)| !same(a, b))?;
     let say = |d: Decision| format!("{} ({})", d.verdict().name(), d.state().name());
     Some(format!(
-        "wrong verdicts: {wrong} of {}; the first is packet {}: {} instead of {}",
+        "wrong verdicts: {wrong} of {}; the first is {}: {} instead of {}",
         ours.len(),
-        trace.frames[position],
+        trace.name(position),
         say(ours[position]),
         say(right[position])
     ))

@@ -2,11 +2,14 @@
 
 mod changes;
 pub mod digest;
+mod flow_check;
 mod judge;
 #[cfg(target_os = "linux")]
 pub mod linux;
+pub mod reordering;
 mod tally;
 
 pub use changes::{Change, changes};
+pub use flow_check::{FlowCheck, FlowTally};
 pub use judge::{Judge, first_difference};
 pub use tally::{Tally, tracked_share};

@@ -12,8 +12,8 @@ use ctbench::conntrack::{Config, Profile};
 use ctbench::engine::registry::{ENGINES, Kind};
 use ctbench::engine::{Decision, Verdict};
 use ctbench::measure::Clock;
-use ctbench::packet::Inside;
-use ctbench::policy::RuleSet;
+use ctbench::packet::{Direction, Inside};
+use ctbench::policy::{Rule, RuleSet, World};
 use ctbench::replay::{Pool, Workload};
 use ctbench::table::Geometry;
 use ctbench::trace::{Capture, Trace};
@@ -151,6 +151,18 @@ pub fn load(path: &Path, inside: &str, profile: Profile) -> Trace {
     let frames = capture.frames().unwrap();
     let decoded = frames.decode(&Inside::new(&[inside.parse().unwrap()]));
     Trace::sequence(&frames, decoded, profile)
+}
+
+/// Rules that accept what the peers of [`strategies::peer`] send and get.
+pub fn everything_passes() -> RuleSet {
+    let mut groups = RuleSet::new(World::SecurityGroups);
+    for remote in ["198.51.100.0/24", "2001:db8:2::/64"] {
+        for direction in [Direction::In, Direction::Out] {
+            let remote = remote.parse().unwrap();
+            groups.push(direction, Rule { remote, protocol: None, ports: None, allow: true, name: "r".into() });
+        }
+    }
+    groups
 }
 
 /// A workload over a trace with tables of so many entries.

@@ -2,6 +2,7 @@
 //! is full.
 
 use super::Mode;
+use super::memory::Zeroed;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*, pause};
 
 /// Slots in one line.
@@ -32,18 +33,23 @@ const INDEX_BITS: u32 = 20;
 /// One less than the number of indices that a slot can hold: index + 1 must fit.
 pub(super) const MAX_INDEX: u32 = (1 << INDEX_BITS) - 2;
 
-impl Bucket {
-    pub(super) fn new() -> Self {
+// SAFETY: atomic integers, of which zero is a valid value: an empty bucket.
+unsafe impl Zeroed for Bucket {
+    #[cfg(loom)]
+    fn zeroed() -> Self {
         Bucket { header: AtomicU64::new(0), slots: empty() }
     }
 }
 
-impl Overflow {
-    pub(super) fn new() -> Self {
+// SAFETY: as above.
+unsafe impl Zeroed for Overflow {
+    #[cfg(loom)]
+    fn zeroed() -> Self {
         Overflow(empty())
     }
 }
 
+#[cfg(loom)]
 fn empty() -> Slots {
     std::array::from_fn(|_| AtomicU32::new(0))
 }

@@ -2,6 +2,7 @@
 //! its own, the windows of TCP. 108 bytes in all; a UDP or ICMP flow touches one line.
 
 use super::Mode;
+use super::memory::Zeroed;
 use crate::conntrack::{Connection, MAX_TIME_NS, MAX_TIMEOUT_S, Notes, Status, Windows};
 use crate::packet::FlowKey;
 use crate::table::sync::{AtomicU64, Ordering::*, UnsafeCell, fence, pause};
@@ -89,6 +90,16 @@ impl Word {
     }
 }
 
+/// What a look at an entry shows.
+pub(super) enum Snapshot {
+    /// Nothing: it is free, or about to be.
+    Dead,
+    /// Another core is at work on it.
+    Busy,
+    /// Generation and connection.
+    Live(u16, Connection),
+}
+
 /// An entry whose busy bit this core has set, and the connection in it.
 pub(super) struct Held<'a> {
     entry: Entry<'a>,
@@ -109,8 +120,15 @@ impl<'a> Held<'a> {
     #[inline(always)]
     pub(super) fn keep(self) {
         self.entry.store_deadline_and_notes(&self.connection);
+        self.release();
+    }
+
+    /// Lets the entry go, with nothing changed but perhaps the status. Returns the deadline.
+    #[inline(always)]
+    pub(super) fn release(self) -> u64 {
         // Release: the next holder sees the windows and all else that this one has left.
         self.entry.head.state.store(Word::live(self.generation, &self.connection).0, Release);
+        self.connection.expires_ns
     }
 
     /// Ends the generation. The entry is still in its bucket.
@@ -120,8 +138,10 @@ impl<'a> Held<'a> {
     }
 }
 
-impl Head {
-    pub(super) fn new() -> Self {
+// SAFETY: atomic integers, of which zero is a valid value: a dead entry.
+unsafe impl Zeroed for Head {
+    #[cfg(loom)]
+    fn zeroed() -> Self {
         Head {
             key: std::array::from_fn(|_| AtomicU64::new(0)),
             state: AtomicU64::new(0),
@@ -131,8 +151,10 @@ impl Head {
     }
 }
 
-impl Tail {
-    pub(super) fn new() -> Self {
+// SAFETY: windows are integers throughout.
+unsafe impl Zeroed for Tail {
+    #[cfg(loom)]
+    fn zeroed() -> Self {
         Tail(UnsafeCell::new(Windows::default()))
     }
 }
@@ -246,10 +268,14 @@ impl<'a> Entry<'a> {
         Some(connection)
     }
 
-    /// Generation and connection of whatever live entry this is, if nobody is changing it.
-    pub(super) fn snapshot(self) -> Option<(u16, Connection)> {
-        let generation = Word(self.head.state.load(Acquire)).generation();
-        Some((generation, self.load(generation)?))
+    /// What there is at this moment.
+    pub(super) fn snapshot(self) -> Snapshot {
+        let word = Word(self.head.state.load(Acquire));
+        match self.load(word.generation()) {
+            Some(connection) => Snapshot::Live(word.generation(), connection),
+            None if word.is_live() => Snapshot::Busy,
+            None => Snapshot::Dead,
+        }
     }
 
     /// Makes this core the only one that works on the entry, once no other does. `None`: the entry is no
@@ -260,22 +286,31 @@ impl<'a> Entry<'a> {
     #[inline(always)]
     pub(super) fn hold<M: Mode>(self, generation: u16) -> Option<Held<'a>> {
         loop {
-            // Acquire: pairs with `fill`, and for whoever is alone anyway also stands for `Held::keep`.
-            let word = Word(self.head.state.load(Acquire));
-            if !M::EXCLUSIVE {
-                if !word.is_live() || word.generation() != generation {
-                    return None;
-                }
-                // Acquire: pairs with the release of the last holder. The busy bit keeps everybody else
-                // out: all other changes of a live entry's word expect it without.
-                if word.is_busy() || self.head.state.compare_exchange(word.0, word.0 | BUSY, Acquire, Relaxed).is_err()
-                {
-                    pause();
-                    continue;
-                }
+            if let Some(held) = self.try_hold::<M>(generation) {
+                return Some(held);
             }
-            return Some(Held { entry: self, generation, connection: self.connection(word) });
+            let word = Word(self.head.state.load(Relaxed));
+            if !word.is_live() || word.generation() != generation {
+                return None;
+            }
+            pause();
         }
+    }
+
+    /// The same, but does not wait. `None`: not now, or never again.
+    #[inline(always)]
+    pub(super) fn try_hold<M: Mode>(self, generation: u16) -> Option<Held<'a>> {
+        // Acquire: for whoever is alone anyway, it stands for the swap below.
+        let word = Word(self.head.state.load(Acquire));
+        if !M::EXCLUSIVE {
+            if !word.is_live() || word.is_busy() || word.generation() != generation {
+                return None;
+            }
+            // Acquire: pairs with the release of the last holder. The busy bit keeps everybody else out: all
+            // other changes of a live entry's word expect it without.
+            self.head.state.compare_exchange(word.0, word.0 | BUSY, Acquire, Relaxed).ok()?;
+        }
+        Some(Held { entry: self, generation, connection: self.connection(word) })
     }
 
     /// Replaces `old` by `new`, of a connection without windows. False: the entry has changed, or is gone.
@@ -318,8 +353,13 @@ impl<'a> Entry<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn prefetch(self) {
+    pub(super) fn prefetch_head(self) {
         crate::table::prefetch_line(self.head);
+    }
+
+    #[inline(always)]
+    pub(super) fn prefetch(self) {
+        self.prefetch_head();
         crate::table::prefetch_line(self.tail);
         // The tail may begin in one line and end in the next.
         crate::table::prefetch_line((&raw const *self.tail).cast::<u8>().wrapping_add(size_of::<Windows>() - 1));

@@ -1,10 +1,14 @@
-//! `lockfree`: our own table, sharded, shared by all cores, atomics only.
+//! `lockfree`: our own table, sharded, shared by all cores, atomics only. `docs/TABLE.md` is its long story.
 //!
 //! A shard is an array of `Bucket`s of one cache line, each with room for 14 entries, and a second line for
-//! 14 more beside it; and preallocated entries of 108 bytes: 123 bytes an entry all in, 127 with the
-//! order of arrival that eviction needs.
+//! 14 more beside it; preallocated entries of 108 bytes; and a tree of deadlines: 123 bytes an entry all in,
+//! 127 with the order of arrival that eviction needs.
 //! Memory is *type-stable*: an entry is always an entry, so a reader that was overtaken reads a
 //! wrong entry at worst, and notices it by the generation.
+//!
+//! # Modes
+//! One layout, three ways to keep cores apart ([`Mode`]): [`OwnerOnly`], where one core has the table to itself;
+//! [`Shared`], described below; and [`BucketLock`], where whoever works in a bucket holds its lock.
 //!
 //! # Protocols
 //! - **One flow, one entry.** Every insert and removal in a bucket goes through a compare-and-swap
@@ -18,22 +22,29 @@
 //! - **Reuse.** The state word carries a generation that removal advances. A reader checks it after
 //!   it has read the key, and again after it has read the connection; every update is a swap
 //!   that expects the generation.
+//! - **Windows.** The window data of TCP ([`Windows`]) is 44 bytes. Who works on it sets the busy bit in the state
+//!   word first; every other change of the word expects it clear.
+//! - **Expiry.** A tree of lower bounds finds the buckets in which something may have expired (`deadlines`).
 //!
 //! # Progress
-//! `update` and `insert` are lock-free: a round is repeated only because another core's insert, update
-//! or removal succeeded. No core waits for another.
-//! The window data of TCP ([`crate::conntrack::Detail`]) is several words and is only exact while
-//! steering brings a flow to one core, as `symmetric` does.
+//! Lookups, inserts, removals, evictions and expiry are lock-free: a round is repeated only because another
+//! core's insert, update or removal succeeded; and so is `update` for connections without windows. Two cores with
+//! packets of the *same TCP connection* take turns where windows are checked: `update` then waits, for as long as
+//! the state machine runs. Nobody else waits for them: expiry and eviction pass a busy entry by.
 
 mod arrivals;
 mod bucket;
+mod deadlines;
 mod entry;
+mod memory;
 mod mode;
 mod shard;
 
 use super::{Fate, FlowHash, FlowTable, Geometry, Insert, Place, TableCounters};
 use crate::conntrack::{Connection, OnFull, Windows};
 use crate::packet::FlowKey;
+use deadlines::Due;
+use memory::Arena;
 use shard::Shard;
 
 pub use mode::{BucketLock, Mode, OwnerOnly, Shared};
@@ -43,6 +54,7 @@ pub use shard::MAX_ENTRIES_PER_SHARD;
 pub struct LockFree<M = Shared> {
     shards: Vec<Shard<M>>,
     hash: FlowHash,
+    arena: Arena,
 }
 
 // SAFETY: all that workers share are atomics, but for the windows, which belong to whoever is alone with
@@ -66,8 +78,13 @@ impl<M: Mode> LockFree<M> {
     /// # Panics
     /// If a shard has more than [`MAX_ENTRIES_PER_SHARD`] entries.
     pub fn of_shards(geometry: Geometry, on_full: OnFull, hash: FlowHash, owned: impl Fn(u32) -> bool) -> Self {
+        let most = MAX_ENTRIES_PER_SHARD;
+        assert!(geometry.entries_per_shard <= most, "a shard holds at most {most} entries");
         let entries = |shard| if owned(shard) { geometry.entries_per_shard } else { 0 };
-        LockFree { shards: (0..geometry.shards).map(|shard| Shard::new(entries(shard), on_full)).collect(), hash }
+        let shards = || (0..geometry.shards).map(entries);
+        let mut arena = Arena::new(shards().map(Shard::<M>::arena_bytes).sum());
+        let shards = shards().map(|entries| Shard::new(entries, on_full, &mut arena)).collect();
+        LockFree { shards, hash, arena }
     }
 
     /// Forgets every connection; keeps the memory.
@@ -80,9 +97,14 @@ impl<M: Mode> LockFree<M> {
         self.shards.iter().map(Shard::bytes).sum()
     }
 
+    /// Bytes of it that are in huge pages; `None` if the system does not tell.
+    pub fn huge_bytes(&self) -> Option<u64> {
+        self.arena.huge_bytes()
+    }
+
     /// The only way in, as long as it lives.
     pub fn owner(&mut self) -> Worker<'_, M> {
-        Worker { table: self, counters: TableCounters::default() }
+        Worker::new(self)
     }
 }
 
@@ -94,7 +116,7 @@ impl SharedMode for BucketLock {}
 impl<M: SharedMode> LockFree<M> {
     /// One worker's way in.
     pub fn worker(&self) -> Worker<'_, M> {
-        Worker { table: self, counters: TableCounters::default() }
+        Worker::new(self)
     }
 }
 
@@ -102,9 +124,17 @@ impl<M: SharedMode> LockFree<M> {
 pub struct Worker<'a, M = Shared> {
     table: &'a LockFree<M>,
     counters: TableCounters,
+    /// What may have expired: of which shard, and when.
+    due: Due,
+    due_in: u32,
+    due_at_ns: u64,
 }
 
 impl<'a, M: Mode> Worker<'a, M> {
+    fn new(table: &'a LockFree<M>) -> Self {
+        Worker { table, counters: TableCounters::default(), due: Due::new(), due_in: 0, due_at_ns: 0 }
+    }
+
     #[inline(always)]
     fn shard(&self, number: u32) -> &'a Shard<M> {
         &self.table.shards[number as usize]
@@ -141,7 +171,7 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
                 let (fate, result) = held.with(&mut change);
                 if fate == Fate::Keep {
                     if held.connection.expires_ns < expires_ns {
-                        shard.note_expiry(held.connection.expires_ns);
+                        shard.note_expiry(place.hash, held.connection.expires_ns);
                     }
                     held.keep();
                 } else {
@@ -158,7 +188,7 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
             if fate == Fate::Keep {
                 if entry.store(generation, &old, &new) {
                     if new.expires_ns < old.expires_ns {
-                        shard.note_expiry(new.expires_ns);
+                        shard.note_expiry(place.hash, new.expires_ns);
                     }
                     return Some(result);
                 }
@@ -197,6 +227,24 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
             Insert::Exists => {}
         }
         result
+    }
+
+    #[inline]
+    fn find_expired(&mut self, shard: u32, now_ns: u64, most: usize) {
+        (self.due_in, self.due_at_ns) = (shard, now_ns);
+        self.shard(shard).find_due(now_ns, most, &mut self.due);
+    }
+
+    #[inline]
+    fn prefetch_expired(&mut self) {
+        self.shard(self.due_in).prefetch_due(&self.due);
+    }
+
+    #[inline]
+    fn remove_expired(&mut self) {
+        let removed = self.shard(self.due_in).remove_due(&self.due, self.due_at_ns);
+        self.due.clear();
+        self.counters.swept(removed);
     }
 
     fn sweep(&mut self, now_ns: u64) {

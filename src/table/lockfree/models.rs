@@ -3,7 +3,7 @@
 //! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test --release --lib models`.
 
 use super::*;
-use crate::conntrack::{Notes, Status};
+use crate::conntrack::{Notes, Status, Windows};
 use crate::packet::Direction;
 use crate::table::HashKey;
 use loom::sync::Arc;
@@ -20,37 +20,37 @@ fn connection(expires_ns: u64) -> Connection {
     Connection { status: Status::opened_by(Direction::In), expires_ns, notes }
 }
 
-fn insert(table: &LockFree, n: u64, expires_ns: u64) -> Insert {
+fn insert<M: SharedMode>(table: &LockFree<M>, n: u64, expires_ns: u64) -> Insert {
     table.worker().insert(PLACE, &key(n), &connection(expires_ns), None, 0)
 }
 
 /// A look-up that writes nothing.
-fn read(table: &LockFree, n: u64) -> Option<Connection> {
+fn read<M: SharedMode>(table: &LockFree<M>, n: u64) -> Option<Connection> {
     let (index, generation) = table.shards[0].find(PLACE.hash, &key(n), 0)?;
     table.shards[0].entry(index).load(generation)
 }
 
-fn remove(table: &LockFree, n: u64) -> bool {
+fn remove<M: SharedMode>(table: &LockFree<M>, n: u64) -> bool {
     table.worker().update(PLACE, &key(n), false, |_, _| (Fate::Remove, ())).is_some()
 }
 
 fn table(entries: u32) -> Arc<LockFree> {
-    Arc::new(LockFree::new(
-        Geometry { shards: 1, entries_per_shard: entries },
-        OnFull::DropNew,
-        FlowHash::new(HashKey::from_seed(1)),
-    ))
+    table_of(entries, OnFull::DropNew)
+}
+
+fn table_of<M: Mode>(entries: u32, on_full: OnFull) -> Arc<LockFree<M>> {
+    let geometry = Geometry { shards: 1, entries_per_shard: entries };
+    Arc::new(LockFree::of_shards(geometry, on_full, FlowHash::new(HashKey::from_seed(1)), |_| true))
 }
 
 /// Insert and insert: of two cores with one new flow, one wins, and both find its entry.
-#[test]
-fn one_flow_one_entry() {
+fn one_flow_one_entry<M: SharedMode>() {
     loom::model(|| {
-        let table = table(2);
-        let insert_and_find = |table: Arc<LockFree>| {
+        let table = table_of::<M>(2, OnFull::DropNew);
+        let insert_and_find = |table: Arc<LockFree<M>>| {
             move || {
                 let result = insert(&table, 1, 5);
-                assert!(read(&table, 1).is_some());
+                assert!(table.worker().update(PLACE, &key(1), false, |_, _| (Fate::Keep, ())).is_some());
                 result
             }
         };
@@ -60,6 +60,16 @@ fn one_flow_one_entry() {
         assert!(matches!((here, there), (Insert::Done, Insert::Exists) | (Insert::Exists, Insert::Done)));
         assert_eq!(table.shards[0].occupied(), 1);
     });
+}
+
+#[test]
+fn one_flow_one_entry_shared() {
+    one_flow_one_entry::<Shared>();
+}
+
+#[test]
+fn one_flow_one_entry_bucket_lock() {
+    one_flow_one_entry::<BucketLock>();
 }
 
 /// Insert and lookup: a reader finds nothing, or a complete entry.
@@ -155,5 +165,147 @@ fn an_update_and_a_removal_exclude_each_other() {
         assert_eq!(removed, Some(updated));
         assert!(read(&table, 1).is_none());
         assert_eq!(table.shards[0].occupied(), 0);
+    });
+}
+
+/// Two packets of one TCP connection: each works on the windows that the other has left, whole.
+fn windows_belong_to_one_core_at_a_time<M: SharedMode>() {
+    loom::model(|| {
+        let table = table_of::<M>(1, OnFull::DropNew);
+        let none = Connection { notes: Notes::default(), ..connection(5) };
+        table.worker().insert(PLACE, &key(1), &none, Some(&Windows::of_test(0)), 0);
+        let count = |table: Arc<LockFree<M>>| {
+            move || {
+                table.worker().update(PLACE, &key(1), true, |connection, windows| {
+                    assert_eq!(*windows, Windows::of_test(connection.notes.marks));
+                    connection.notes.marks += 1;
+                    *windows = Windows::of_test(connection.notes.marks);
+                    (Fate::Keep, connection.notes.marks)
+                })
+            }
+        };
+        let other = thread::spawn(count(table.clone()));
+        let here = count(table.clone())();
+        let there = other.join().unwrap();
+        assert!(matches!((here, there), (Some(1), Some(2)) | (Some(2), Some(1))), "{here:?} {there:?}");
+    });
+}
+
+#[test]
+fn windows_belong_to_one_core_at_a_time_shared() {
+    windows_belong_to_one_core_at_a_time::<Shared>();
+}
+
+#[test]
+fn windows_belong_to_one_core_at_a_time_bucket_lock() {
+    windows_belong_to_one_core_at_a_time::<BucketLock>();
+}
+
+/// Removal and reuse against a packet that holds the entry: whoever waits for it never touches another flow's.
+#[test]
+fn an_entry_that_is_held_is_not_reused() {
+    loom::model(|| {
+        let table = table(1);
+        table.worker().insert(PLACE, &key(1), &connection(5), Some(&Windows::of_test(1)), 0);
+        let writer = table.clone();
+        let other = thread::spawn(move || {
+            assert!(writer.worker().update(PLACE, &key(1), true, |_, _| (Fate::Remove, ())).is_some());
+            let windows = Windows::of_test(2);
+            assert_eq!(writer.worker().insert(PLACE, &key(2), &connection(9), Some(&windows), 0), Insert::Done);
+        });
+        table.worker().update(PLACE, &key(1), true, |connection, windows| {
+            assert_eq!((connection.expires_ns, *windows), (5, Windows::of_test(1)));
+            connection.expires_ns = 6;
+            (Fate::Keep, ())
+        });
+        other.join().unwrap();
+        let left = table.worker().update(PLACE, &key(2), true, |c, windows| (Fate::Keep, (c.expires_ns, *windows)));
+        assert_eq!(left, Some((9, Windows::of_test(2))));
+    });
+}
+
+/// Expiry and insert, expiry and a nearer deadline: no entry is forgotten by the tree of deadlines.
+fn a_sweep_forgets_nothing<M: SharedMode>(uses_windows: bool) {
+    loom::model(move || {
+        // Two buckets, so that the tree has a root above them.
+        let table = table_of::<M>(10, OnFull::DropNew);
+        insert(&table, 1, 5);
+        let writer = table.clone();
+        let other = thread::spawn(move || {
+            insert(&writer, 2, 7);
+            writer.worker().update(PLACE, &key(2), uses_windows, |connection, _| {
+                connection.expires_ns = 6;
+                (Fate::Keep, ())
+            });
+        });
+        table.worker().sweep(5);
+        other.join().unwrap();
+        table.worker().sweep(7);
+        assert_eq!(table.shards[0].occupied(), 0);
+    });
+}
+
+#[test]
+fn a_sweep_forgets_nothing_shared() {
+    a_sweep_forgets_nothing::<Shared>(false);
+}
+
+#[test]
+fn a_sweep_forgets_nothing_that_is_held() {
+    a_sweep_forgets_nothing::<Shared>(true);
+}
+
+#[test]
+fn a_sweep_forgets_nothing_bucket_lock() {
+    a_sweep_forgets_nothing::<BucketLock>(true);
+}
+
+/// Expiry and lookup: a packet finds its connection as it was, or finds none and opens it anew.
+#[test]
+fn a_sweep_and_a_packet_exclude_each_other() {
+    loom::model(|| {
+        // Room for two: the sweep frees the entry only after it is out of the bucket.
+        let table = table(2);
+        insert(&table, 1, 5);
+        let updater = table.clone();
+        let other = thread::spawn(move || {
+            let mut worker = updater.worker();
+            let known = worker.update(PLACE, &key(1), true, |connection, _| {
+                connection.expires_ns = 20;
+                (Fate::Keep, ())
+            });
+            known.is_some() || insert(&updater, 1, 20) == Insert::Done
+        });
+        table.worker().sweep(5);
+        assert!(other.join().unwrap());
+        assert_eq!(read(&table, 1).map(|c| c.expires_ns), Some(20));
+        table.worker().sweep(20);
+        assert_eq!(table.shards[0].occupied(), 0);
+    });
+}
+
+/// Hit and eviction: an unassured connection goes, or is assured first and stays.
+#[test]
+fn a_hit_and_an_eviction_exclude_each_other() {
+    loom::model(|| {
+        let table = table_of::<Shared>(1, OnFull::EvictUnassured);
+        let flow = |n| Place { hash: FlowHash::new(HashKey::from_seed(1)).hash(&key(n)), ..PLACE };
+        let assured = Status::from_bits(1 << 5);
+        assert!(assured.assured());
+        table.worker().insert(flow(1), &key(1), &connection(5), None, 0);
+        let updater = table.clone();
+        let other = thread::spawn(move || {
+            let hit = updater.worker().update(flow(1), &key(1), true, |connection, _| {
+                connection.status = assured;
+                (Fate::Keep, ())
+            });
+            hit.is_some()
+        });
+        let inserted = table.worker().insert(flow(2), &key(2), &connection(5), None, 0);
+        let hit = other.join().unwrap();
+        let left = table.shards[0].find(flow(1).hash, &key(1), 0).is_some();
+        // Refused while the packet was at work on the only entry, or because it had made it assured.
+        assert_eq!(left, inserted == Insert::Full);
+        assert!(hit || inserted == Insert::Done);
     });
 }

@@ -4,7 +4,9 @@ use super::arrivals::{Arrival, Arrivals};
 use super::bucket::{
     self, Bucket, Guard, Overflow, SLOTS, index_if_tagged, index_in, next_header, occupancy, slot_word, tag_of,
 };
-use super::entry::{Entry, Head, Tail};
+use super::deadlines::{Deadlines, Due, MAX_DUE};
+use super::entry::{Entry, Head, Snapshot, Tail};
+use super::memory::{Arena, Array, bytes_of};
 use super::mode::{Mode, swap, take};
 use crate::conntrack::{Connection, MAX_EVICTION_CANDIDATES, OnFull, Windows};
 use crate::packet::FlowKey;
@@ -27,17 +29,16 @@ struct FreeList {
     head: AtomicU64,
     /// Entries from here on were never used.
     fresh: AtomicU32,
-    /// No entry of the shard expires before this packet time.
-    earliest_expiry_ns: AtomicU64,
 }
 
 pub(super) struct Shard<M> {
-    buckets: Vec<Bucket>,
+    buckets: Array<Bucket>,
     /// The buckets' second lines.
-    overflows: Vec<Overflow>,
-    heads: Vec<Head>,
-    tails: Vec<Tail>,
+    overflows: Array<Overflow>,
+    heads: Array<Head>,
+    tails: Array<Tail>,
     free: FreeList,
+    deadlines: Deadlines,
     arrivals: Arrivals,
     mode: PhantomData<M>,
 }
@@ -48,20 +49,29 @@ struct Claim<'a> {
     bit: u32,
 }
 
+fn buckets_of(entries: u32) -> usize {
+    entries.div_ceil(ENTRIES_PER_BUCKET).max(1) as usize
+}
+
 impl<M: Mode> Shard<M> {
-    pub(super) fn new(entries: u32, on_full: OnFull) -> Self {
-        assert!(entries <= MAX_ENTRIES_PER_SHARD, "a shard holds at most {MAX_ENTRIES_PER_SHARD} entries");
-        let buckets = entries.div_ceil(ENTRIES_PER_BUCKET).max(1) as usize;
+    /// Bytes that a shard of so many entries takes from the arena.
+    pub(super) fn arena_bytes(entries: u32) -> usize {
+        let (buckets, entries) = (buckets_of(entries), entries as usize);
+        bytes_of::<Bucket>(buckets)
+            + bytes_of::<Overflow>(buckets)
+            + bytes_of::<Head>(entries)
+            + bytes_of::<Tail>(entries)
+    }
+
+    pub(super) fn new(entries: u32, on_full: OnFull, arena: &mut Arena) -> Self {
+        let buckets = buckets_of(entries);
         Shard {
-            buckets: std::iter::repeat_with(Bucket::new).take(buckets).collect(),
-            overflows: std::iter::repeat_with(Overflow::new).take(buckets).collect(),
-            heads: std::iter::repeat_with(Head::new).take(entries as usize).collect(),
-            tails: std::iter::repeat_with(Tail::new).take(entries as usize).collect(),
-            free: FreeList {
-                head: AtomicU64::new(0),
-                fresh: AtomicU32::new(0),
-                earliest_expiry_ns: AtomicU64::new(u64::MAX),
-            },
+            buckets: arena.array(buckets),
+            overflows: arena.array(buckets),
+            heads: arena.array(entries as usize),
+            tails: arena.array(entries as usize),
+            free: FreeList { head: AtomicU64::new(0), fresh: AtomicU32::new(0) },
+            deadlines: Deadlines::new(buckets),
             arrivals: Arrivals::new(if on_full == OnFull::EvictUnassured { entries } else { 0 }),
             mode: PhantomData,
         }
@@ -71,7 +81,7 @@ impl<M: Mode> Shard<M> {
     pub(super) fn clear(&mut self) {
         let used = self.free.fresh.load(Relaxed);
         (0..used).filter_map(|index| self.get(index)).for_each(Entry::reset);
-        for (bucket, overflow) in self.buckets.iter().zip(&self.overflows) {
+        for (bucket, overflow) in self.buckets.iter().zip(self.overflows.iter()) {
             // Most tables are larger than their traces.
             if bucket.header.swap(0, Relaxed) != 0 {
                 bucket.slots.iter().chain(&overflow.0).for_each(|slot| slot.store(0, Relaxed));
@@ -79,15 +89,16 @@ impl<M: Mode> Shard<M> {
         }
         self.free.head.store(0, Relaxed);
         self.free.fresh.store(0, Relaxed);
-        self.free.earliest_expiry_ns.store(u64::MAX, Relaxed);
+        self.deadlines.clear();
         self.arrivals.clear();
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        let arrays = size_of_val(self.buckets.as_slice())
-            + size_of_val(self.heads.as_slice())
-            + size_of_val(self.tails.as_slice());
-        (arrays + self.arrivals.bytes() + size_of::<Shard<M>>()) as u64
+        let arrays = size_of_val(&self.buckets[..])
+            + size_of_val(&self.overflows[..])
+            + size_of_val(&self.heads[..])
+            + size_of_val(&self.tails[..]);
+        (arrays + self.deadlines.bytes() + self.arrivals.bytes() + size_of::<Shard<M>>()) as u64
     }
 
     #[inline(always)]
@@ -210,7 +221,7 @@ impl<M: Mode> Shard<M> {
         let _guard = self.lock(hash);
         let result = self.publish(hash, key, slot_word(tag_of(hash), index));
         if result == Insert::Done {
-            self.note_expiry(connection.expires_ns);
+            self.note_expiry(hash, connection.expires_ns);
             self.arrivals.push(Arrival::new(index, generation));
         } else {
             self.entry(index).discard(generation);
@@ -342,41 +353,85 @@ impl<M: Mode> Shard<M> {
         }
     }
 
-    /// Keeps the bound on the first expiry.
+    /// An entry of the bucket of this hash has a deadline that is new, or nearer than before.
     #[inline(always)]
-    pub(super) fn note_expiry(&self, expires_ns: u64) {
-        let bound = &self.free.earliest_expiry_ns;
-        if M::OWNER_ONLY {
-            bound.store(bound.load(Relaxed).min(expires_ns), Relaxed);
-        } else {
-            // AcqRel: a sweep that overwrites the bound has then seen the entry behind it.
-            bound.fetch_min(expires_ns, AcqRel);
+    pub(super) fn note_expiry(&self, hash: u64, expires_ns: u64) {
+        self.deadlines.note::<M>(self.bucket_of(hash), expires_ns);
+    }
+
+    /// Finds at most so many buckets in which something may have expired, and asks for their lines.
+    pub(super) fn find_due(&self, now_ns: u64, most: usize, due: &mut Due) {
+        self.deadlines.find_due::<M>(now_ns, most, due);
+        for bucket in due.as_slice() {
+            crate::table::prefetch_line(&raw const self.buckets[*bucket as usize]);
         }
     }
 
-    /// Removes what has expired, if anything can have. Returns how many entries.
-    pub(super) fn sweep(&self, now_ns: u64) -> u64 {
-        if now_ns < self.free.earliest_expiry_ns.load(Relaxed) {
-            return 0;
-        }
-        // Reset first, then collect: an insert in between lowers the new bound.
-        self.free.earliest_expiry_ns.swap(u64::MAX, AcqRel);
-        let mut removed = 0;
-        for bucket in 0..self.buckets.len() {
-            let _guard = self.buckets[bucket].lock::<M>();
-            let mut bits = occupancy(self.buckets[bucket].header.load(Acquire));
+    /// Asks for the entries of these buckets, as far as they stand in the first lines.
+    pub(super) fn prefetch_due(&self, due: &Due) {
+        for bucket in due.as_slice() {
+            let bucket = &self.buckets[*bucket as usize];
+            let mut bits = occupancy(bucket.header.load(Relaxed)) & ((1 << SLOTS) - 1);
             while bits != 0 {
-                let bit = bits.trailing_zeros() as usize;
+                let word = bucket.slots[bits.trailing_zeros() as usize].load(Relaxed);
+                self.get(index_in(word)).into_iter().for_each(Entry::prefetch_head);
                 bits &= bits - 1;
-                let index = index_in(self.slot(bucket, bit).load(Relaxed));
-                let Some((generation, connection)) = self.get(index).and_then(Entry::snapshot) else { continue };
-                if now_ns < connection.expires_ns {
-                    self.note_expiry(connection.expires_ns);
-                } else if self.entry(index).kill::<M>(generation, &connection) {
-                    self.bury_in(bucket, index);
-                    removed += 1;
-                }
             }
+        }
+    }
+
+    /// Removes what has expired in these buckets. Returns how many entries.
+    pub(super) fn remove_due(&self, due: &Due, now_ns: u64) -> u64 {
+        due.as_slice().iter().map(|bucket| self.sweep_bucket(*bucket as usize, now_ns)).sum()
+    }
+
+    /// Removes all that has expired. Returns how many entries. The work is in proportion to the buckets in
+    /// which something may have expired.
+    pub(super) fn sweep(&self, now_ns: u64) -> u64 {
+        let (mut removed, mut due) = (0, Due::new());
+        // Every round raises the bounds of what it has found to beyond `now_ns`; but other cores may lower
+        // some anew, for ever. A bucket is never looked through more often than there are rounds.
+        for _ in 0..=self.buckets.len().div_ceil(MAX_DUE) * 2 {
+            self.deadlines.find_due::<M>(now_ns, MAX_DUE, &mut due);
+            if due.as_slice().is_empty() && !self.deadlines.any_due(now_ns) {
+                break;
+            }
+            removed += self.remove_due(&due, now_ns);
+        }
+        removed
+    }
+
+    fn sweep_bucket(&self, bucket: usize, now_ns: u64) -> u64 {
+        let _guard = self.buckets[bucket].lock::<M>();
+        // Reset first, then collect: an insert in between lowers the new bound.
+        self.deadlines.begin::<M>(bucket);
+        let (mut removed, mut earliest) = (0, u64::MAX);
+        let mut bits = occupancy(self.buckets[bucket].header.load(Acquire));
+        while bits != 0 {
+            let index = index_in(self.slot(bucket, bits.trailing_zeros() as usize).load(Relaxed));
+            bits &= bits - 1;
+            let Some(entry) = self.get(index) else { continue };
+            let expires_ns = match entry.snapshot() {
+                Snapshot::Dead => continue,
+                Snapshot::Live(_, connection) if now_ns < connection.expires_ns => connection.expires_ns,
+                Snapshot::Live(generation, _) => match entry.try_hold::<M>(generation) {
+                    // Looked at once more: a packet may have moved the deadline on meanwhile.
+                    Some(held) if held.connection.expires_ns <= now_ns => {
+                        held.kill();
+                        self.bury_in(bucket, index);
+                        removed += 1;
+                        continue;
+                    }
+                    Some(held) => held.release(),
+                    None => now_ns.saturating_add(1),
+                },
+                // Somebody works on it: look again at the next packet.
+                Snapshot::Busy => now_ns.saturating_add(1),
+            };
+            earliest = earliest.min(expires_ns);
+        }
+        if earliest != u64::MAX {
+            self.deadlines.note::<M>(bucket, earliest);
         }
         removed
     }
@@ -389,7 +444,7 @@ impl<M: Mode> Shard<M> {
             let key = entry.key();
             let place = hash.hash(&key);
             let _guard = self.lock(place);
-            let Some((generation, connection)) = entry.snapshot() else { continue };
+            let Snapshot::Live(generation, connection) = entry.snapshot() else { continue };
             if arrival == Arrival::new(arrival.index(), generation)
                 && key == entry.key()
                 && !connection.status.assured()

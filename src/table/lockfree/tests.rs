@@ -262,3 +262,88 @@ fn churn_on_few_flows_loses_and_doubles_nothing() {
     }
     assert_eq!(table.shards[0].occupied(), 0);
 }
+
+/// The tree of deadlines on one core: after a sweep, exactly what has not expired is left, whatever was
+/// inserted, moved on, cut short or removed in between; and bounded steps get there as well.
+fn expiry_is_exact<M: Mode>(ops: &[(u64, u64, u8)], bounded: bool) {
+    let geometry = Geometry { shards: 1, entries_per_shard: 2000 };
+    let mut table = LockFree::<M>::of_shards(geometry, OnFull::DropNew, hash(), |_| true);
+    let mut worker = table.owner();
+    let spread = |n: u64| Place { shard: 0, hash: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), hint: 0 };
+    let mut map: HashMap<u64, u64> = HashMap::new();
+    let mut now = 0;
+    for (n, span, what) in ops {
+        let expires = now + span + 1;
+        match what {
+            0 => {
+                now += span;
+                match bounded {
+                    false => worker.sweep(now),
+                    // More rounds than there are buckets, eight at a time.
+                    true => (0..64).for_each(|_| {
+                        worker.find_expired(0, now, 8);
+                        worker.prefetch_expired();
+                        worker.remove_expired();
+                    }),
+                }
+                map.retain(|_, expires| now < *expires);
+                assert_eq!(worker.counters().entries, map.len() as i64);
+            }
+            1 => {
+                worker.update(spread(*n), &key(*n), true, |_, _| (Fate::Remove, ()));
+                map.remove(n);
+            }
+            _ => {
+                let moved = worker.update(spread(*n), &key(*n), what % 2 == 0, |connection, _| {
+                    connection.expires_ns = expires;
+                    (Fate::Keep, ())
+                });
+                if moved.is_none() {
+                    assert_eq!(worker.insert(spread(*n), &key(*n), &connection(expires), None, 0), Insert::Done);
+                }
+                map.insert(*n, expires);
+            }
+        }
+    }
+    for n in 0..300 {
+        let found = worker.update(spread(n), &key(n), false, |connection, _| (Fate::Keep, connection.expires_ns));
+        assert_eq!(found, map.get(&n).copied(), "{n}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn expiry_is_exact_in_every_mode(
+        ops in prop::collection::vec((0u64..300, 0u64..3_000_000_000, 0u8..8), 1..600),
+        bounded in any::<bool>(),
+    ) {
+        expiry_is_exact::<OwnerOnly>(&ops, bounded);
+        expiry_is_exact::<Shared>(&ops, bounded);
+        expiry_is_exact::<BucketLock>(&ops, bounded);
+    }
+}
+
+/// A flood on a full table: what expires one by one is found without looking through the whole shard.
+#[test]
+fn room_is_made_without_a_look_at_every_entry() {
+    let table = table(10_000);
+    let mut worker = table.worker();
+    let spread = |n: u64| Place { shard: 0, hash: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), hint: 0 };
+    for n in 0..10_000u64 {
+        assert_eq!(insert(&mut worker, spread(n), n, 1_000 + n, 0), Insert::Done);
+    }
+    let mut due = Due::new();
+    let shard = &table.shards[0];
+    shard.find_due(1_000, 64, &mut due);
+    assert_eq!(due.as_slice().len(), 1, "one bucket has something to give");
+    // One entry expires a packet; every insert finds that one room, and only one bucket was looked into.
+    for n in 10_000..20_000u64 {
+        let now = n - 9_000;
+        shard.find_due(now, 64, &mut due);
+        assert_eq!(due.as_slice().len(), 1, "{n}");
+        assert_eq!(insert(&mut worker, spread(n), n, 1_000 + n, now), Insert::Done, "{n}");
+        shard.find_due(now, 64, &mut due);
+        assert!(due.as_slice().is_empty(), "{n}");
+    }
+    assert_eq!(worker.counters().expired, 10_000);
+}
