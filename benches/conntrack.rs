@@ -80,7 +80,7 @@ fn replay<T: FlowTable>(
             table.prefetch(*place);
         }
         for place in &mut places[..burst.len()] {
-            table.prefetch_entry(place);
+            table.prefetch_entry(place, detail);
         }
         for (place, packet) in places.iter().zip(burst) {
             let key = packet.flow_key();

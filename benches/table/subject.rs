@@ -164,7 +164,7 @@ impl OwnedTable for Plain {
 impl FlowTable for PlainOwner<'_> {
     fn prefetch(&self, _: Place) {}
 
-    fn prefetch_entry(&self, _: &mut Place) {}
+    fn prefetch_entry(&self, _: &mut Place, _: bool) {}
 
     #[inline]
     fn update<R>(

@@ -3,6 +3,7 @@
 use super::flows::{Family, key, owned, shard};
 use super::subject::{Span, Subject, Work};
 use ctbench::conntrack::{Config, Connection, Profile, TcpWindow, Tracker, Windows};
+use ctbench::engine::PACKETS_PER_EXPIRY;
 use ctbench::measure::Clock;
 use ctbench::measure::statistics::Random;
 use ctbench::packet::{Direction, FlowKey, Packet, TcpFields, protocol};
@@ -119,6 +120,7 @@ impl Work for Traffic<'_> {
                 }
             }
             now_ns += GAP_NS * burst as u64;
+            table.remove_expired();
             for i in 0..burst {
                 let n = match self.pick {
                     Pick::Each => {
@@ -140,12 +142,11 @@ impl Work for Traffic<'_> {
                 places[i] = Place { shard: shard(n), hash: hash.hash(&keys[i]), hint: 0 };
                 table.prefetch(places[i]);
             }
-            table.find_expired(places[0].shard, now_ns, burst);
+            table.find_expired(places[0].shard, now_ns, burst.div_ceil(PACKETS_PER_EXPIRY));
             for place in &mut places[..burst] {
-                table.prefetch_entry(place);
+                table.prefetch_entry(place, false);
             }
             table.prefetch_expired();
-            table.remove_expired();
             let expires_ns = now_ns + self.lifetime_ns;
             for (place, key) in places[..burst].iter().zip(&keys) {
                 loop {

@@ -14,7 +14,7 @@ mod stateless;
 pub use allowance::Allowance;
 pub use decision::{Decision, Reason, State, Verdict};
 pub use null::Null;
-pub use stateful::{Burst, Groups, Stateful};
+pub use stateful::{Burst, Groups, PACKETS_PER_EXPIRY, Stateful};
 pub use stateless::Stateless;
 
 use crate::packet::Packet;

@@ -51,6 +51,11 @@ pub struct Stateful<'a, R, T> {
     burst: Burst,
 }
 
+/// For so many packets, a burst looks into one place where something may have expired. Fewer looks find more at
+/// each: with one a packet, where every packet opens a flow, most find a single entry among the living ones
+/// of its bucket (`benches/table`, churn and expiry).
+pub const PACKETS_PER_EXPIRY: usize = 2;
+
 /// What is computed of a burst's packets before the first is decided.
 pub struct Burst {
     keys: [FlowKey; MAX_BURST],
@@ -193,6 +198,8 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
         // Three steps, so that the memory accesses of the whole burst overlap: first the buckets,
         // then the entries, then the decisions.
         let count = packets.len().min(shards.len()).min(decisions.len()).min(MAX_BURST);
+        // What the last burst has found.
+        self.table.remove_expired();
         for i in 0..count {
             let tracked = self.is_tracked(&packets[i]);
             self.burst.tracked[i] = tracked;
@@ -204,17 +211,18 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
                 self.burst.places[i] = place;
             }
         }
-        // Bounded: one place of the first packet's shard for each packet. In time, every shard comes first.
+        // Bounded: a place of the first packet's shard for every other packet. In time, every shard comes first.
         if let (Some(packet), Some(shard)) = (packets.first(), shards.first()) {
-            self.table.find_expired(u32::from(*shard), packet.time_ns.min(self.sweep_until_ns), count);
+            let until_ns = packet.time_ns.min(self.sweep_until_ns);
+            self.table.find_expired(u32::from(*shard), until_ns, count.div_ceil(PACKETS_PER_EXPIRY));
         }
-        for i in 0..count {
+        for (i, packet) in packets[..count].iter().enumerate() {
             if self.burst.tracked[i] {
-                self.table.prefetch_entry(&mut self.burst.places[i]);
+                let uses_windows = self.tracker.checks_windows(packet.protocol);
+                self.table.prefetch_entry(&mut self.burst.places[i], uses_windows);
             }
         }
         self.table.prefetch_expired();
-        self.table.remove_expired();
         for i in 0..count {
             decisions[i] = if self.burst.tracked[i] {
                 let (place, key) = (self.burst.places[i], self.burst.keys[i]);

@@ -95,6 +95,8 @@ struct Shard<M> {
     serial: AtomicU64,
     /// No entry of the shard expires before this packet time.
     earliest_expiry_ns: AtomicU64,
+    /// Held during a sweep: whoever needs the room waits for it.
+    sweeping: Mutex<()>,
     arrivals: Mutex<VecDeque<(Hashed, u64)>>,
 }
 
@@ -114,6 +116,7 @@ impl<M: Map> Shard<M> {
 
     /// Removes what has expired, if anything can have. Returns how many entries.
     fn sweep(&self, now_ns: u64) -> u64 {
+        let _sweeping = self.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
         if now_ns < self.earliest_expiry_ns.load(Relaxed) {
             return 0;
         }
@@ -173,6 +176,7 @@ impl<M: Map> Contender<M> {
             entries: AtomicU32::new(0),
             serial: AtomicU64::new(0),
             earliest_expiry_ns: AtomicU64::new(u64::MAX),
+            sweeping: Mutex::new(()),
             arrivals: Mutex::new(VecDeque::with_capacity(candidates)),
         };
         let shards = (0..geometry.shards).map(shard).collect();
@@ -214,7 +218,7 @@ pub struct ContenderWorker<'a, M> {
 impl<M: Map> FlowTable for ContenderWorker<'_, M> {
     fn prefetch(&self, _: Place) {}
 
-    fn prefetch_entry(&self, _: &mut Place) {}
+    fn prefetch_entry(&self, _: &mut Place, _: bool) {}
 
     #[inline]
     fn update<R>(

@@ -58,7 +58,7 @@ impl FlowTable for LockedWorker<'_> {
         super::prefetch_line(&raw const self.table.shards[place.shard as usize]);
     }
 
-    fn prefetch_entry(&self, _: &mut Place) {}
+    fn prefetch_entry(&self, _: &mut Place, _: bool) {}
 
     #[inline]
     fn update<R>(

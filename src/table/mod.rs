@@ -136,8 +136,9 @@ pub trait FlowTable: Send {
     /// Asks the memory for what `update` will read first.
     fn prefetch(&self, place: Place);
 
-    /// Asks the memory for the entry itself; its bucket should have arrived. May leave a hint for `update`.
-    fn prefetch_entry(&self, place: &mut Place);
+    /// Asks the memory for the entry itself, and for its windows if the protocol uses them; its bucket should
+    /// have arrived. May leave a hint for `update`.
+    fn prefetch_entry(&self, place: &mut Place, uses_windows: bool);
 
     /// Finds the entry of a flow, expired or not, lets `change` do its work on it, and does to it
     /// what `change` says. `None`: the flow has no entry.
@@ -172,7 +173,7 @@ pub trait FlowTable: Send {
     /// Second: asks the memory for what is there.
     fn prefetch_expired(&mut self) {}
 
-    /// Third: removes what has expired there.
+    /// Third, when the next burst begins: removes what has expired there.
     fn remove_expired(&mut self) {}
 
     /// Removes all that has expired, from all shards that this worker may touch.

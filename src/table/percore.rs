@@ -40,7 +40,7 @@ pub struct Owned<'a>(pub &'a mut PerCore);
 impl FlowTable for Owned<'_> {
     fn prefetch(&self, _: Place) {}
 
-    fn prefetch_entry(&self, _: &mut Place) {}
+    fn prefetch_entry(&self, _: &mut Place, _: bool) {}
 
     #[inline]
     fn update<R>(

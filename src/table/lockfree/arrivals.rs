@@ -83,6 +83,16 @@ impl Arrivals {
         }
     }
 
+    /// What `pop` would return after so many others, if nobody overtakes: good enough for a prefetch.
+    pub(super) fn peek(&self, others: u64) -> Option<Arrival> {
+        let (position, next) = (self.oldest.load(Relaxed) + others, self.next.load(Relaxed));
+        if position >= next {
+            return None;
+        }
+        let word = self.ring[(position % self.ring.len() as u64) as usize].load(Relaxed);
+        (word != 0).then_some(Arrival(word))
+    }
+
     /// Forgets everything, while no worker runs.
     pub(super) fn clear(&mut self) {
         self.ring.iter().for_each(|slot| slot.store(0, Relaxed));

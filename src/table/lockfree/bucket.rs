@@ -66,6 +66,9 @@ pub(super) fn next_header(header: u64, occupancy: u32) -> u64 {
     (header >> 32).wrapping_add(1) << 32 | header & LOCKED | u64::from(occupancy)
 }
 
+/// The occupancy bits of the first line.
+pub(super) const FIRST_LINE: u32 = (1 << SLOTS) - 1;
+
 /// The bit of whoever works in the bucket.
 const LOCKED: u64 = 1 << 31;
 
@@ -118,6 +121,20 @@ pub(super) fn index_if_tagged(word: u32, tag: u32) -> Option<u32> {
 #[inline(always)]
 pub(super) fn index_in(word: u32) -> u32 {
     (word & ((1 << INDEX_BITS) - 1)).wrapping_sub(1)
+}
+
+/// The slot of the first line where a lookup begins, and where an insert goes if it is free: most are found
+/// at the first look, and the processor guesses right how it ends.
+#[inline(always)]
+pub(super) fn home_of(hash: u64) -> u32 {
+    (((hash >> 12 & 0xf_ffff) * SLOTS as u64) >> 20) as u32
+}
+
+/// The lowest of these bits from `home` on in the first line, or else the lowest of all.
+#[inline(always)]
+pub(super) fn nearest(bits: u32, home: u32) -> u32 {
+    let from_home = bits & FIRST_LINE & (!0 << home);
+    if from_home != 0 { from_home.trailing_zeros() } else { bits.trailing_zeros() }
 }
 
 /// The 12 bits of the hash that are kept in a slot.

@@ -26,37 +26,72 @@ const NEVER: u64 = u64::MAX;
 /// Most buckets that one search returns.
 pub(super) const MAX_DUE: usize = 64;
 
+/// The bounds of the nodes below one node.
+#[repr(align(64))]
+struct Line([AtomicU64; FAN]);
+
+impl Line {
+    fn never() -> Self {
+        Line(std::array::from_fn(|_| AtomicU64::new(NEVER)))
+    }
+}
+
+/// Nodes of one level; of the lowest: buckets.
+struct Nodes {
+    numbers: [u32; MAX_DUE],
+    len: usize,
+}
+
+impl Nodes {
+    fn new() -> Self {
+        Nodes { numbers: [0; MAX_DUE], len: 0 }
+    }
+
+    fn push(&mut self, number: usize) {
+        self.numbers[self.len] = number as u32;
+        self.len += 1;
+    }
+
+    fn as_slice(&self) -> &[u32] {
+        &self.numbers[..self.len]
+    }
+}
+
 /// Buckets in which something may have expired.
 pub(super) struct Due {
-    buckets: [u32; MAX_DUE],
-    len: usize,
+    buckets: Nodes,
+    /// The level above, during a search.
+    above: Nodes,
 }
 
 impl Due {
     pub(super) fn new() -> Self {
-        Due { buckets: [0; MAX_DUE], len: 0 }
+        Due { buckets: Nodes::new(), above: Nodes::new() }
     }
 
     pub(super) fn as_slice(&self) -> &[u32] {
-        &self.buckets[..self.len]
+        self.buckets.as_slice()
     }
 
     pub(super) fn clear(&mut self) {
-        self.len = 0;
+        self.buckets.len = 0;
     }
 }
 
 pub(super) struct Deadlines {
     /// Leaves first, the root last.
-    levels: Vec<Vec<AtomicU64>>,
+    levels: Vec<Vec<Line>>,
 }
 
 impl Deadlines {
     pub(super) fn new(buckets: usize) -> Self {
-        let level = |nodes| std::iter::repeat_with(|| AtomicU64::new(NEVER)).take(nodes).collect::<Vec<_>>();
+        let level = |nodes: usize| std::iter::repeat_with(Line::never).take(nodes.div_ceil(FAN)).collect::<Vec<_>>();
         let mut levels = vec![level(buckets)];
-        while let Some(nodes) = levels.last().map(Vec::len).filter(|nodes| *nodes > 1) {
-            levels.push(level(nodes.div_ceil(FAN)));
+        while let Some(nodes) = levels.last().map(Vec::len) {
+            levels.push(level(nodes));
+            if nodes == 1 {
+                break;
+            }
         }
         Deadlines { levels }
     }
@@ -67,16 +102,27 @@ impl Deadlines {
 
     /// Forgets everything, while no worker runs.
     pub(super) fn clear(&mut self) {
-        self.levels.iter().flatten().for_each(|bound| bound.store(NEVER, Relaxed));
+        self.levels.iter().flatten().flat_map(|line| &line.0).for_each(|bound| bound.store(NEVER, Relaxed));
+    }
+
+    #[inline(always)]
+    fn bound(&self, level: usize, node: usize) -> &AtomicU64 {
+        &self.levels[level][node / FAN].0[node % FAN]
+    }
+
+    /// Asks for the bound of a bucket, which the next insert changes.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, bucket: usize) {
+        crate::table::prefetch_line(&raw const self.levels[0][bucket / FAN]);
     }
 
     /// An entry of this bucket expires then, and is published.
     #[inline]
     pub(super) fn note<M: Mode>(&self, bucket: usize, expires_ns: u64) {
         let mut node = bucket;
-        for level in &self.levels {
+        for level in 0..self.levels.len() {
             // A bound that was low enough has been told upwards, or will be, by who has lowered it.
-            if lower::<M>(&level[node], expires_ns) <= expires_ns {
+            if lower::<M>(self.bound(level, node), expires_ns) <= expires_ns {
                 return;
             }
             node /= FAN;
@@ -86,53 +132,59 @@ impl Deadlines {
     /// True if something may have expired.
     #[inline]
     pub(super) fn any_due(&self, now_ns: u64) -> bool {
-        self.levels.last().is_some_and(|root| root[0].load(Relaxed) <= now_ns)
+        self.bound(self.levels.len() - 1, 0).load(Relaxed) <= now_ns
     }
 
     /// Finds at most so many buckets in which something may have expired.
+    #[inline]
     pub(super) fn find_due<M: Mode>(&self, now_ns: u64, most: usize, due: &mut Due) {
         due.clear();
         if self.any_due(now_ns) {
-            self.search::<M>(self.levels.len() - 1, 0, now_ns, most.min(MAX_DUE), due);
+            self.search::<M>(now_ns, most.min(MAX_DUE), due);
         }
     }
 
-    fn search<M: Mode>(&self, level: usize, node: usize, now_ns: u64, most: usize, due: &mut Due) {
-        if level == 0 {
-            due.buckets[due.len] = node as u32;
-            due.len += 1;
-            return;
-        }
-        let before = due.len;
-        for (child, bound) in (node * FAN..).zip(self.children(level, node)) {
-            if due.len == most {
-                return;
+    /// Level by level from the root, so that the memory accesses of one level overlap.
+    fn search<M: Mode>(&self, now_ns: u64, most: usize, due: &mut Due) {
+        let Due { buckets: found, above } = due;
+        found.push(0);
+        for level in (1..self.levels.len()).rev() {
+            std::mem::swap(found, above);
+            found.len = 0;
+            let below = &self.levels[level - 1];
+            for node in above.as_slice() {
+                crate::table::prefetch_line(&raw const below[*node as usize]);
             }
-            if bound.load(Relaxed) <= now_ns {
-                self.search::<M>(level - 1, child, now_ns, most, due);
+            for node in above.as_slice() {
+                let node = *node as usize;
+                let mut any = false;
+                for (child, bound) in below[node].0.iter().enumerate() {
+                    if bound.load(Relaxed) <= now_ns {
+                        any = true;
+                        if found.len < most {
+                            found.push(node * FAN + child);
+                        }
+                    }
+                }
+                if !any {
+                    self.raise::<M>(level, node);
+                }
             }
         }
-        if due.len == before {
-            self.raise::<M>(level, node);
-        }
-    }
-
-    fn children(&self, level: usize, node: usize) -> &[AtomicU64] {
-        let below = &self.levels[level - 1];
-        &below[node * FAN..below.len().min((node + 1) * FAN)]
     }
 
     /// The bound of a node anew, from those below.
     fn raise<M: Mode>(&self, level: usize, node: usize) {
-        let bound = &self.levels[level][node];
+        let bound = self.bound(level, node);
         reset::<M>(bound);
-        let least = self.children(level, node).iter().map(|child| child.load(Acquire)).min().unwrap_or(NEVER);
+        let below = &self.levels[level - 1][node].0;
+        let least = below.iter().map(|child| child.load(Acquire)).min().unwrap_or(NEVER);
         lower::<M>(bound, least);
     }
 
     /// Before a bucket is looked through: what is found in it is to be noted anew.
     pub(super) fn begin<M: Mode>(&self, bucket: usize) {
-        reset::<M>(&self.levels[0][bucket]);
+        reset::<M>(self.bound(0, bucket));
     }
 }
 

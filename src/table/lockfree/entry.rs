@@ -5,7 +5,7 @@ use super::Mode;
 use super::memory::Zeroed;
 use crate::conntrack::{Connection, MAX_TIME_NS, MAX_TIMEOUT_S, Notes, Status, Windows};
 use crate::packet::FlowKey;
-use crate::table::sync::{AtomicU64, Ordering::*, UnsafeCell, fence, pause};
+use crate::table::sync::{AtomicU64, Ordering::*, UnsafeCell, fence};
 
 /// What every packet needs.
 #[repr(C, align(64))]
@@ -39,7 +39,7 @@ pub(super) struct Entry<'a> {
 /// All that must change together is in it. A packet that only moves the deadline within the same
 /// 1.07 s, as most do, changes the other word alone: no swap, one plain store.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Word(u64);
+pub(super) struct Word(u64);
 
 const LOW_BITS: u32 = 30;
 const LOW_MASK: u64 = (1 << LOW_BITS) - 1;
@@ -65,7 +65,7 @@ impl Word {
     }
 
     #[inline(always)]
-    fn generation(self) -> u16 {
+    pub(super) fn generation(self) -> u16 {
         (self.0 >> GENERATION) as u16
     }
 
@@ -96,8 +96,8 @@ pub(super) enum Snapshot {
     Dead,
     /// Another core is at work on it.
     Busy,
-    /// Generation and connection.
-    Live(u16, Connection),
+    /// State word and connection.
+    Live(Word, Connection),
 }
 
 /// An entry whose busy bit this core has set, and the connection in it.
@@ -223,104 +223,62 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The generation, if the entry is live and holds this key.
+    /// The state word, if the entry is live and seems to hold this key: the caller makes sure that it was not
+    /// being removed meanwhile.
     #[inline(always)]
-    pub(super) fn holds<M: Mode>(self, key: &FlowKey) -> Option<u16> {
+    pub(super) fn holds(self, key: &FlowKey) -> Option<Word> {
         // Acquire: pairs with the release in `fill`, so the key read below is not older than this.
-        let before = Word(self.head.state.load(Acquire));
-        if !before.is_live() {
-            return None;
-        }
+        let word = Word(self.head.state.load(Acquire));
         let mut difference = 0;
         for (word, value) in self.head.key.iter().zip(key.words) {
             difference |= word.load(Relaxed) ^ value;
         }
-        if difference != 0 {
-            return None;
-        }
-        if !M::EXCLUSIVE {
-            // The fence orders the key loads before the second look: a key that was overwritten in
-            // between belongs to a later generation, and `kill` advanced that first.
-            fence(Acquire);
-            let after = Word(self.head.state.load(Relaxed));
-            if before.generation() != after.generation() {
-                return None;
-            }
-        }
-        Some(before.generation())
+        (word.is_live() && difference == 0).then_some(word)
     }
 
-    /// The connection, if the entry is still live in this generation, and nobody is changing it.
+    /// The connection, if this still is the entry's word, and nobody is changing it.
     #[inline(always)]
-    pub(super) fn load(self, generation: u16) -> Option<Connection> {
-        // Acquire: pairs with the release of `fill`, `store` and `Held::keep`.
-        let word = Word(self.head.state.load(Acquire));
+    pub(super) fn load(self, word: Word) -> Option<Connection> {
         let connection = self.connection(word);
-        // As in `holds`: what was read belongs together only if the word is still the same.
+        // Who sees a later connection's words sees below that the word has changed.
         fence(Acquire);
-        if !word.is_live()
-            || word.is_busy()
-            || word.generation() != generation
-            || Word(self.head.state.load(Relaxed)) != word
-        {
-            return None;
-        }
-        Some(connection)
+        let same = Word(self.head.state.load(Relaxed)) == word;
+        (same && word.is_live() && !word.is_busy()).then_some(connection)
     }
 
     /// What there is at this moment.
     pub(super) fn snapshot(self) -> Snapshot {
+        // Acquire: pairs with the release of `fill`, `store` and `Held::keep`.
         let word = Word(self.head.state.load(Acquire));
-        match self.load(word.generation()) {
-            Some(connection) => Snapshot::Live(word.generation(), connection),
+        match self.load(word) {
+            Some(connection) => Snapshot::Live(word, connection),
             None if word.is_live() => Snapshot::Busy,
             None => Snapshot::Dead,
         }
     }
 
-    /// Makes this core the only one that works on the entry, once no other does. `None`: the entry is no
-    /// longer of this generation.
-    ///
-    /// This is where one core may wait for another: the one that handles a packet of the same TCP
-    /// connection at the same moment, for as long as the state machine runs.
+    /// Makes this core the only one that works on the entry. `None`: another one does, or this no longer is its word.
     #[inline(always)]
-    pub(super) fn hold<M: Mode>(self, generation: u16) -> Option<Held<'a>> {
-        loop {
-            if let Some(held) = self.try_hold::<M>(generation) {
-                return Some(held);
-            }
-            let word = Word(self.head.state.load(Relaxed));
-            if !word.is_live() || word.generation() != generation {
-                return None;
-            }
-            pause();
-        }
-    }
-
-    /// The same, but does not wait. `None`: not now, or never again.
-    #[inline(always)]
-    pub(super) fn try_hold<M: Mode>(self, generation: u16) -> Option<Held<'a>> {
-        // Acquire: for whoever is alone anyway, it stands for the swap below.
-        let word = Word(self.head.state.load(Acquire));
+    pub(super) fn try_hold<M: Mode>(self, word: Word) -> Option<Held<'a>> {
         if !M::EXCLUSIVE {
-            if !word.is_live() || word.is_busy() || word.generation() != generation {
+            if word.is_busy() {
                 return None;
             }
             // Acquire: pairs with the release of the last holder. The busy bit keeps everybody else out: all
             // other changes of a live entry's word expect it without.
             self.head.state.compare_exchange(word.0, word.0 | BUSY, Acquire, Relaxed).ok()?;
         }
-        Some(Held { entry: self, generation, connection: self.connection(word) })
+        Some(Held { entry: self, generation: word.generation(), connection: self.connection(word) })
     }
 
-    /// Replaces `old` by `new`, of a connection without windows. False: the entry has changed, or is gone.
+    /// Replaces what the word says by `new`, of a connection without windows. False: the entry has changed, or is gone.
     ///
     /// Where the word stays the same, another core may remove and reuse the entry between the look
     /// at the word and the plain store. Steering by flow rules that out; without it the reused
     /// entry's deadline may be off by up to 1.07 s.
     #[inline(always)]
-    pub(super) fn store(self, generation: u16, old: &Connection, new: &Connection) -> bool {
-        let (expected, word) = (Word::live(generation, old), Word::live(generation, new));
+    pub(super) fn store(self, expected: Word, new: &Connection) -> bool {
+        let word = Word::live(expected.generation(), new);
         let unchanged = match expected == word {
             true => Word(self.head.state.load(Acquire)) == expected,
             // AcqRel: takes over what the last writer released, and releases to the next.
@@ -332,12 +290,12 @@ impl<'a> Entry<'a> {
         unchanged
     }
 
-    /// Ends the generation, if the entry still is what `old` says. True for the one core that did it.
-    pub(super) fn kill<M: Mode>(self, generation: u16, old: &Connection) -> bool {
+    /// Ends the generation, if this still is the entry's word. True for the one core that did it.
+    pub(super) fn kill<M: Mode>(self, word: Word) -> bool {
         // The entry's new owner sees all earlier writes, and an overtaken reader that sees what the owner
         // writes next also sees the new generation.
-        let expected = Word::live(generation, old).0;
-        super::mode::swap(&self.head.state, M::EXCLUSIVE, expected, Word::dead_after(generation).0).is_ok()
+        let dead = Word::dead_after(word.generation());
+        super::mode::swap(&self.head.state, M::EXCLUSIVE, word.0, dead.0).is_ok()
     }
 
     /// Ends the generation of an entry that only the caller can reach.
@@ -358,10 +316,12 @@ impl<'a> Entry<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn prefetch(self) {
+    pub(super) fn prefetch(self, tail_too: bool) {
         self.prefetch_head();
-        crate::table::prefetch_line(self.tail);
-        // The tail may begin in one line and end in the next.
-        crate::table::prefetch_line((&raw const *self.tail).cast::<u8>().wrapping_add(size_of::<Windows>() - 1));
+        if tail_too {
+            crate::table::prefetch_line(self.tail);
+            // The tail may begin in one line and end in the next.
+            crate::table::prefetch_line((&raw const *self.tail).cast::<u8>().wrapping_add(size_of::<Windows>() - 1));
+        }
     }
 }

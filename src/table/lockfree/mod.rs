@@ -40,6 +40,7 @@ mod memory;
 mod mode;
 mod shard;
 
+use super::sync::pause;
 use super::{Fate, FlowHash, FlowTable, Geometry, Insert, Place, TableCounters};
 use crate::conntrack::{Connection, OnFull, Windows};
 use crate::packet::FlowKey;
@@ -148,8 +149,8 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
     }
 
     #[inline(always)]
-    fn prefetch_entry(&self, place: &mut Place) {
-        place.hint = self.shard(place.shard).prefetch_entry(place.hash);
+    fn prefetch_entry(&self, place: &mut Place, uses_windows: bool) {
+        place.hint = self.shard(place.shard).prefetch_entry(place.hash, uses_windows);
     }
 
     #[inline]
@@ -163,10 +164,15 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
         let shard = self.shard(place.shard);
         let _guard = shard.lock(place.hash);
         loop {
-            let (index, generation) = shard.find(place.hash, key, place.hint)?;
+            let (index, word) = shard.find(place.hash, key, place.hint)?;
             let entry = shard.entry(index);
             if M::EXCLUSIVE || uses_windows {
-                let Some(mut held) = entry.hold::<M>(generation) else { continue };
+                // This is where one core may wait for another: the one that handles a packet of the same TCP
+                // connection at the same moment, for as long as the state machine runs.
+                let Some(mut held) = entry.try_hold::<M>(word) else {
+                    pause();
+                    continue;
+                };
                 let expires_ns = held.connection.expires_ns;
                 let (fate, result) = held.with(&mut change);
                 if fate == Fate::Keep {
@@ -181,18 +187,18 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
                 }
                 return Some(result);
             }
-            let Some(old) = entry.load(generation) else { continue };
+            let Some(old) = entry.load(word) else { continue };
             let mut new = old;
             // Nothing of these is kept: another core may have the entry's own.
             let (fate, result) = change(&mut new, &mut Windows::default());
             if fate == Fate::Keep {
-                if entry.store(generation, &old, &new) {
+                if entry.store(word, &new) {
                     if new.expires_ns < old.expires_ns {
                         shard.note_expiry(place.hash, new.expires_ns);
                     }
                     return Some(result);
                 }
-            } else if shard.remove(place.hash, index, generation, &old) {
+            } else if shard.remove(place.hash, index, word) {
                 self.counters.removed(fate);
                 return Some(result);
             }

@@ -26,8 +26,8 @@ fn insert<M: SharedMode>(table: &LockFree<M>, n: u64, expires_ns: u64) -> Insert
 
 /// A look-up that writes nothing.
 fn read<M: SharedMode>(table: &LockFree<M>, n: u64) -> Option<Connection> {
-    let (index, generation) = table.shards[0].find(PLACE.hash, &key(n), 0)?;
-    table.shards[0].entry(index).load(generation)
+    let (index, word) = table.shards[0].find(PLACE.hash, &key(n), 0)?;
+    table.shards[0].entry(index).load(word)
 }
 
 fn remove<M: SharedMode>(table: &LockFree<M>, n: u64) -> bool {

@@ -2,10 +2,11 @@
 
 use super::arrivals::{Arrival, Arrivals};
 use super::bucket::{
-    self, Bucket, Guard, Overflow, SLOTS, index_if_tagged, index_in, next_header, occupancy, slot_word, tag_of,
+    self, Bucket, FIRST_LINE, Guard, Overflow, SLOTS, home_of, index_if_tagged, index_in, nearest, next_header,
+    occupancy, slot_word, tag_of,
 };
 use super::deadlines::{Deadlines, Due, MAX_DUE};
-use super::entry::{Entry, Head, Snapshot, Tail};
+use super::entry::{Entry, Head, Snapshot, Tail, Word};
 use super::memory::{Arena, Array, bytes_of};
 use super::mode::{Mode, swap, take};
 use crate::conntrack::{Connection, MAX_EVICTION_CANDIDATES, OnFull, Windows};
@@ -109,7 +110,9 @@ impl<M: Mode> Shard<M> {
     /// The entry, if there is one with this index.
     #[inline(always)]
     fn get(&self, index: u32) -> Option<Entry<'_>> {
-        Some(Entry::new(self.heads.get(index as usize)?, self.tails.get(index as usize)?))
+        let head = self.heads.get(index as usize)?;
+        // SAFETY: there are as many tails as heads (see `new`).
+        Some(Entry::new(head, unsafe { self.tails.get_unchecked(index as usize) }))
     }
 
     /// The number of a hash's bucket: its upper half, scaled to the number of buckets (Lemire, "Fast
@@ -125,21 +128,36 @@ impl<M: Mode> Shard<M> {
         crate::table::prefetch_line(&raw const self.buckets[self.bucket_of(hash)]);
     }
 
-    /// Prefetches the first entry whose tag fits: nearly always the right one. Returns its slot.
+    /// Prefetches the first entry whose tag fits: nearly always the right one. Returns its slot. If none fits,
+    /// prefetches what an insert needs.
     #[inline(always)]
-    pub(super) fn prefetch_entry(&self, hash: u64) -> u32 {
-        let (bucket, tag) = (&self.buckets[self.bucket_of(hash)], tag_of(hash));
-        let mut bits = occupancy(bucket.header.load(Relaxed)) & ((1 << SLOTS) - 1);
+    pub(super) fn prefetch_entry(&self, hash: u64, uses_windows: bool) -> u32 {
+        let number = self.bucket_of(hash);
+        let (bucket, tag, home) = (&self.buckets[number], tag_of(hash), home_of(hash));
+        let mut bits = occupancy(bucket.header.load(Relaxed)) & FIRST_LINE;
         while bits != 0 {
-            let bit = bits.trailing_zeros();
+            let bit = nearest(bits, home);
             let word = bucket.slots[bit as usize].load(Relaxed);
             if let Some(entry) = index_if_tagged(word, tag).and_then(|i| self.get(i)) {
-                entry.prefetch();
+                entry.prefetch(uses_windows);
                 return bit;
             }
-            bits &= bits - 1;
+            bits &= !(1 << bit);
         }
+        self.prefetch_insert(number, uses_windows);
         0
+    }
+
+    /// Asks for the entry that the next insert takes, and for the deadline that it notes.
+    fn prefetch_insert(&self, bucket: usize, uses_windows: bool) {
+        let next = match (self.free.head.load(Relaxed) as u32).checked_sub(1) {
+            Some(free) => free,
+            None => self.free.fresh.load(Relaxed),
+        };
+        if let Some(entry) = self.get(next) {
+            entry.prefetch(uses_windows);
+            self.deadlines.prefetch(bucket);
+        }
     }
 
     /// The bucket's lock, in the mode that has locks.
@@ -157,15 +175,15 @@ impl<M: Mode> Shard<M> {
         }
     }
 
-    /// Index and generation of the live entry with this key. `hint`: the slot to look at first.
+    /// Index and state word of the live entry with this key. `hint`: the slot to look at first.
     #[inline(always)]
-    pub(super) fn find(&self, hash: u64, key: &FlowKey, hint: u32) -> Option<(u32, u16)> {
+    pub(super) fn find(&self, hash: u64, key: &FlowKey, hint: u32) -> Option<(u32, Word)> {
         self.search(self.bucket_of(hash), tag_of(hash), key, hint).1
     }
 
     /// A header of the bucket, and the entry with this key that was reachable under it.
     #[inline(always)]
-    fn search(&self, bucket: usize, tag: u32, key: &FlowKey, hint: u32) -> (u64, Option<(u32, u16)>) {
+    fn search(&self, bucket: usize, tag: u32, key: &FlowKey, hint: u32) -> (u64, Option<(u32, Word)>) {
         loop {
             // Acquire: pairs with the swap in `publish`, so the entry behind a bit is filled.
             let header = self.buckets[bucket].header.load(Acquire);
@@ -181,7 +199,8 @@ impl<M: Mode> Shard<M> {
                 return (header, Some(found));
             }
             // A slot that was freed and claimed since the header was read may show an entry that is
-            // not published yet, and perhaps never will be.
+            // not published yet, and perhaps never will be; and a key may be half overwritten, but only after
+            // its entry's removal has changed the header: who sees such a key, sees that below.
             fence(Acquire);
             if self.buckets[bucket].header.load(Relaxed) == header {
                 return (header, Some(found));
@@ -190,14 +209,14 @@ impl<M: Mode> Shard<M> {
     }
 
     #[inline(always)]
-    fn at_slot(&self, bucket: usize, bit: usize, tag: u32, key: &FlowKey) -> Option<(u32, u16)> {
+    fn at_slot(&self, bucket: usize, bit: usize, tag: u32, key: &FlowKey) -> Option<(u32, Word)> {
         // Relaxed: the word was written before its bit. If the slot was freed and claimed anew since, the
-        // index is another entry's, and the key or the generation says so.
+        // header says so.
         let index = index_if_tagged(self.slot(bucket, bit).load(Relaxed), tag)?;
-        Some((index, self.get(index)?.holds::<M>(key)?))
+        Some((index, self.get(index)?.holds(key)?))
     }
 
-    fn find_under(&self, bucket: usize, occupied: u32, tag: u32, key: &FlowKey) -> Option<(u32, u16)> {
+    fn find_under(&self, bucket: usize, occupied: u32, tag: u32, key: &FlowKey) -> Option<(u32, Word)> {
         let mut bits = occupied;
         while bits != 0 {
             if let Some(found) = self.at_slot(bucket, bits.trailing_zeros() as usize, tag, key) {
@@ -242,7 +261,7 @@ impl<M: Mode> Shard<M> {
                 break Insert::Exists;
             }
             if claim.is_none() {
-                claim = self.claim(bucket, header, word);
+                claim = self.claim(bucket, header, word, home_of(hash));
             }
             let Some(Claim { bit, .. }) = claim else { break Insert::Full };
             let new = next_header(header, occupancy(header) | bit);
@@ -260,22 +279,22 @@ impl<M: Mode> Shard<M> {
     }
 
     /// Claims a free slot, in the second line only if the first has none.
-    fn claim(&self, bucket: usize, header: u64, word: u32) -> Option<Claim<'_>> {
+    fn claim(&self, bucket: usize, header: u64, word: u32, home: u32) -> Option<Claim<'_>> {
         let mut free = !occupancy(header) & ((1 << (2 * SLOTS)) - 1);
         while free != 0 {
-            let bit = free.trailing_zeros();
+            let bit = nearest(free, home);
             let slot = self.slot(bucket, bit as usize);
             if take(slot, M::EXCLUSIVE, word) {
                 return Some(Claim { slot, bit: 1 << bit });
             }
-            free &= free - 1;
+            free &= !(1 << bit);
         }
         None
     }
 
-    /// Removes the entry if it still is what `old` says.
-    pub(super) fn remove(&self, hash: u64, index: u32, generation: u16, old: &Connection) -> bool {
-        let killed = self.entry(index).kill::<M>(generation, old);
+    /// Removes the entry if it still is what the word says.
+    pub(super) fn remove(&self, hash: u64, index: u32, word: Word) -> bool {
+        let killed = self.entry(index).kill::<M>(word);
         if killed {
             self.bury(hash, index);
         }
@@ -284,19 +303,20 @@ impl<M: Mode> Shard<M> {
 
     /// Takes a dead entry out of the bucket of its hash, and frees it. Only the core that killed it does this.
     pub(super) fn bury(&self, hash: u64, index: u32) {
-        self.bury_in(self.bucket_of(hash), index);
+        self.bury_in(self.bucket_of(hash), index, 0);
     }
 
-    fn bury_in(&self, bucket: usize, index: u32) {
-        self.unlink(bucket, index);
+    /// `likely`: the slot to look at first.
+    fn bury_in(&self, bucket: usize, index: u32, likely: usize) {
+        self.unlink(bucket, index, likely);
         self.release(index);
     }
 
-    fn unlink(&self, bucket: usize, index: u32) {
+    fn unlink(&self, bucket: usize, index: u32, likely: usize) {
         let mut header = self.buckets[bucket].header.load(Acquire);
         let ours =
             |bit: &usize| occupancy(header) & 1 << bit != 0 && index_in(self.slot(bucket, *bit).load(Relaxed)) == index;
-        let Some(bit) = (0..2 * SLOTS).find(ours) else {
+        let Some(bit) = std::iter::once(likely).chain(0..2 * SLOTS).find(ours) else {
             unreachable_entry(index);
             return;
         };
@@ -320,7 +340,10 @@ impl<M: Mode> Shard<M> {
             let next = self.entry(index).next_free().load(Relaxed);
             let new = (head >> 32).wrapping_add(1) << 32 | u64::from(next as u32);
             match swap(&self.free.head, M::OWNER_ONLY, head, new) {
-                Ok(_) => return Some(index),
+                Ok(_) => {
+                    self.prefetch_free(next as u32);
+                    return Some(index);
+                }
                 Err(current) => head = current,
             }
         }
@@ -333,10 +356,15 @@ impl<M: Mode> Shard<M> {
         } else {
             self.free.fresh.fetch_update(Relaxed, Relaxed, |n| (n < entries).then_some(n + 1)).ok()?
         };
-        if let Some(next) = self.get(index + 1) {
-            next.prefetch(); // For the next insert: nobody else asks for it before.
-        }
+        self.prefetch_free(index + 2);
         Some(index)
+    }
+
+    /// Asks for the entry of the next insert, by its index + 1: nobody else asks for it before.
+    fn prefetch_free(&self, next: u32) {
+        if let Some(entry) = next.checked_sub(1).and_then(|index| self.get(index)) {
+            entry.prefetch_head();
+        }
     }
 
     /// Puts a dead, unreachable entry on the free list.
@@ -371,7 +399,7 @@ impl<M: Mode> Shard<M> {
     pub(super) fn prefetch_due(&self, due: &Due) {
         for bucket in due.as_slice() {
             let bucket = &self.buckets[*bucket as usize];
-            let mut bits = occupancy(bucket.header.load(Relaxed)) & ((1 << SLOTS) - 1);
+            let mut bits = occupancy(bucket.header.load(Relaxed)) & FIRST_LINE;
             while bits != 0 {
                 let word = bucket.slots[bits.trailing_zeros() as usize].load(Relaxed);
                 self.get(index_in(word)).into_iter().for_each(Entry::prefetch_head);
@@ -408,17 +436,18 @@ impl<M: Mode> Shard<M> {
         let (mut removed, mut earliest) = (0, u64::MAX);
         let mut bits = occupancy(self.buckets[bucket].header.load(Acquire));
         while bits != 0 {
-            let index = index_in(self.slot(bucket, bits.trailing_zeros() as usize).load(Relaxed));
+            let bit = bits.trailing_zeros() as usize;
+            let index = index_in(self.slot(bucket, bit).load(Relaxed));
             bits &= bits - 1;
             let Some(entry) = self.get(index) else { continue };
             let expires_ns = match entry.snapshot() {
                 Snapshot::Dead => continue,
                 Snapshot::Live(_, connection) if now_ns < connection.expires_ns => connection.expires_ns,
-                Snapshot::Live(generation, _) => match entry.try_hold::<M>(generation) {
+                Snapshot::Live(word, _) => match entry.try_hold::<M>(word) {
                     // Looked at once more: a packet may have moved the deadline on meanwhile.
                     Some(held) if held.connection.expires_ns <= now_ns => {
                         held.kill();
-                        self.bury_in(bucket, index);
+                        self.bury_in(bucket, index, bit);
                         removed += 1;
                         continue;
                     }
@@ -440,15 +469,16 @@ impl<M: Mode> Shard<M> {
     pub(super) fn evict(&self, hash: &FlowHash) -> bool {
         for _ in 0..MAX_EVICTION_CANDIDATES {
             let Some(arrival) = self.arrivals.pop() else { return false };
+            self.prefetch_candidates(hash);
             let Some(entry) = self.get(arrival.index()) else { continue };
             let key = entry.key();
             let place = hash.hash(&key);
             let _guard = self.lock(place);
-            let Snapshot::Live(generation, connection) = entry.snapshot() else { continue };
-            if arrival == Arrival::new(arrival.index(), generation)
+            let Snapshot::Live(word, connection) = entry.snapshot() else { continue };
+            if arrival == Arrival::new(arrival.index(), word.generation())
                 && key == entry.key()
                 && !connection.status.assured()
-                && entry.kill::<M>(generation, &connection)
+                && entry.kill::<M>(word)
             {
                 // The key is the killed connection's: it was read between two looks at its generation.
                 self.bury(place, arrival.index());
@@ -456,6 +486,18 @@ impl<M: Mode> Shard<M> {
             }
         }
         false
+    }
+
+    /// Asks for what the next evictions look at: the bucket of the next candidate, whose entry was asked for
+    /// one eviction ago, and the entry of the one after it.
+    fn prefetch_candidates(&self, hash: &FlowHash) {
+        let entry = |n| self.arrivals.peek(n).and_then(|arrival| self.get(arrival.index()));
+        if let Some(next) = entry(0) {
+            self.prefetch(hash.hash(&next.key()));
+        }
+        if let Some(second) = entry(1) {
+            second.prefetch_head();
+        }
     }
 
     /// Number of occupied slots, for tests.

@@ -87,14 +87,14 @@ fn an_overtaken_reader_notices() {
     let mut worker = table.worker();
     insert(&mut worker, place(1), 1, 10, 0);
     let shard = &table.shards[0];
-    let (index, generation) = shard.find(place(1).hash, &key(1), 0).unwrap();
+    let (index, word) = shard.find(place(1).hash, &key(1), 0).unwrap();
     assert!(remove(&mut worker, place(1), 1));
     insert(&mut worker, place(2), 2, 10, 0);
     // The same entry, but another flow's.
     let stale = shard.entry(index);
-    assert_eq!(stale.load(generation), None);
-    assert!(!stale.store(generation, &connection(10), &connection(20)));
-    assert!(!shard.remove(place(1).hash, index, generation, &connection(10)));
+    assert_eq!(stale.load(word), None);
+    assert!(!stale.store(word, &connection(20)));
+    assert!(!shard.remove(place(1).hash, index, word));
     assert_eq!(read(&mut worker, place(2), 2), Some((connection(10), windows(10))));
 }
 
