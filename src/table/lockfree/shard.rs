@@ -22,6 +22,10 @@ pub const MAX_ENTRIES_PER_SHARD: u32 = bucket::MAX_INDEX + 1;
 /// second line, and one in 30 million would need a third, which it does not have (Poisson).
 const ENTRIES_PER_BUCKET: u32 = 9;
 
+/// So many slots from a flow's home on are looked at one by one, as most flows are found there; then all others
+/// at once, as a new flow would otherwise cost a look at every slot, and a wrong guess of where they end.
+const LOOKS: usize = 2;
+
 /// What changes with inserts and removals: away from the lines that every lookup reads.
 #[repr(align(128))]
 struct FreeList {
@@ -135,17 +139,29 @@ impl<M: Mode> Shard<M> {
         let number = self.bucket_of(hash);
         let (bucket, tag, home) = (&self.buckets[number], tag_of(hash), home_of(hash));
         let mut bits = occupancy(bucket.header.load(Relaxed)) & FIRST_LINE;
-        while bits != 0 {
+        for _ in 0..LOOKS {
             let bit = nearest(bits, home);
-            let word = bucket.slots[bit as usize].load(Relaxed);
-            if let Some(entry) = index_if_tagged(word, tag).and_then(|i| self.get(i)) {
+            let Some(slot) = bucket.slots.get(bit as usize) else { break };
+            if let Some(entry) = index_if_tagged(slot.load(Relaxed), tag).and_then(|index| self.get(index)) {
                 entry.prefetch(uses_windows);
                 return bit;
             }
             bits &= !(1 << bit);
         }
-        self.prefetch_insert(number, uses_windows);
-        0
+        self.prefetch_far(number, bits, tag, uses_windows)
+    }
+
+    /// The same, in these other slots. If there is none, prefetches what an insert needs. Not inlined: the
+    /// shorter way needs the registers.
+    #[inline(never)]
+    fn prefetch_far(&self, number: usize, bits: u32, tag: u32, uses_windows: bool) -> u32 {
+        let bucket = &self.buckets[number];
+        let bit = (bits & bucket.tagged(tag)).trailing_zeros();
+        match bucket.slots.get(bit as usize).and_then(|slot| self.get(index_in(slot.load(Relaxed)))) {
+            Some(entry) => entry.prefetch(uses_windows),
+            None => self.prefetch_insert(number, uses_windows),
+        }
+        bit
     }
 
     /// Asks for the entry that the next insert takes, and for the deadline that it notes.
@@ -216,8 +232,12 @@ impl<M: Mode> Shard<M> {
         Some((index, self.get(index)?.holds(key)?))
     }
 
+    #[inline(never)]
     fn find_under(&self, bucket: usize, occupied: u32, tag: u32, key: &FlowKey) -> Option<(u32, Word)> {
-        let mut bits = occupied;
+        let mut bits = occupied & self.buckets[bucket].tagged(tag);
+        if occupied > FIRST_LINE {
+            bits |= occupied & self.overflows[bucket].tagged(tag) << SLOTS;
+        }
         while bits != 0 {
             if let Some(found) = self.at_slot(bucket, bits.trailing_zeros() as usize, tag, key) {
                 return Some(found);
