@@ -99,6 +99,13 @@ fn resets_of_unfinished_connections() {
     facts(&format!("{half_open} +5 > R 999 = inv SYN_RECV 55"));
     // From the opener, zero counts as the answer to a SYN/ACK that it does not know.
     facts(&format!("{half_open} +5 > R 0 = est CLOSE 10"));
+    // An ACK that answers a SYN is let through (RFC 9293, figure 9): the RST that it draws repeats its
+    // acknowledgement, or acknowledges its end.
+    let old_peer = "> S 1000 = new SYN_SENT 120\n < A 9000 ack 5000 = est SYN_SENT 120\n";
+    facts(&format!("{old_peer} +5 > R 5000 = est CLOSE 10"));
+    facts(&format!("{old_peer} +5 > R 5001 = inv SYN_SENT 115"));
+    facts(&format!("{old_peer} +5 > RA 77 ack 9000 = est CLOSE 10"));
+    facts(&format!("{old_peer} +5 > RA 77 ack 9001 = inv SYN_SENT 115"));
     // A refusal may acknowledge less than the SYN, but not more than what was sent.
     facts("> S 1000 = new SYN_SENT 120\n +5 < RA 0 ack 77 = est gone");
     facts("> S 1000 = new SYN_SENT 120\n +5 < RA 0 ack 1002 = est gone"); // One more: room for a keep-alive.

@@ -92,4 +92,15 @@ fn two_stray_ends_shorten_the_timer() {
         < A 5001 ack 1002                  = est ESTABLISHED 432000
         "
     ));
+    // Only if it had 120 s to go.
+    for (established, left) in [(130, 20), (129, 119)] {
+        facts(&format!(
+            "
+            set tcp_unacknowledged=20 tcp_established={established}
+            {HANDSHAKE}
+            +5 > FA 900000 ack 5001        = inv
+            +5 < FA 900000 ack 1001        = inv ESTABLISHED {left}
+            "
+        ));
+    }
 }

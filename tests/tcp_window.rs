@@ -187,6 +187,16 @@ fn overshoot_and_its_acknowledgement() {
         < PA 14194+1000 ack 1001           = est ESTABLISHED 300
         "
     ));
+    // Begun inside and ended outside: the receiver seems to take more than it said, so duplicates count from
+    // further down.
+    for (duplicate, expected) in [(5001, 300), (5000, 295)] {
+        facts(&format!(
+            "{HANDSHAKE}
+            < PA 13193+1000 ack 1001       = est ESTABLISHED 300
+            +5 < A {duplicate} ack 1001    = est ESTABLISHED {expected}
+            "
+        ));
+    }
 }
 
 /// RFC 2018: an acknowledgement with SACK blocks reaches as far as the highest block.
@@ -205,6 +215,16 @@ fn sack_edges() {
         < PA 15193+10 ack 1001                         = est ESTABLISHED 300
         "
     ));
+    // And its receiver's largest window is one that reaches from the acknowledgement over the block.
+    for (duplicate, expected) in [(-3191, 300), (-3192, 295)] {
+        facts(&format!(
+            "{SACK}
+            < PA 6001+1000 ack 1001                    = est ESTABLISHED 300
+            > A 1001 ack 5001 sack 6001 7001           = est ESTABLISHED 300
+            +5 < A {duplicate} ack 1001                = est ESTABLISHED {expected}
+            "
+        ));
+    }
     // A block beyond what was sent acknowledges what was never sent.
     facts(&format!(
         "{SACK}

@@ -16,10 +16,11 @@
 //! between a bound may for a moment be too high: then something expires a little later.
 
 use super::mode::Mode;
-use crate::table::sync::{AtomicU64, Ordering::*};
+use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*};
 
 /// Nodes below a node: their bounds fill one cache line.
-const FAN: usize = 8;
+const FAN: usize = 1 << FAN_BITS;
+const FAN_BITS: u32 = 3;
 
 const NEVER: u64 = u64::MAX;
 
@@ -81,6 +82,9 @@ impl Due {
 pub(super) struct Deadlines {
     /// Leaves first, the root last.
     levels: Vec<Vec<Line>>,
+    /// The bucket after the last one that was found: the next search goes on there. Else the first buckets would
+    /// be looked into as soon as one entry is due, and the last ones never, while more is due than is looked for.
+    next: AtomicU32,
 }
 
 impl Deadlines {
@@ -93,7 +97,7 @@ impl Deadlines {
                 break;
             }
         }
-        Deadlines { levels }
+        Deadlines { levels, next: AtomicU32::new(0) }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -103,6 +107,7 @@ impl Deadlines {
     /// Forgets everything, while no worker runs.
     pub(super) fn clear(&mut self) {
         self.levels.iter().flatten().flat_map(|line| &line.0).for_each(|bound| bound.store(NEVER, Relaxed));
+        self.next.store(0, Relaxed);
     }
 
     #[inline(always)]
@@ -135,23 +140,36 @@ impl Deadlines {
         self.bound(self.levels.len() - 1, 0).load(Relaxed) <= now_ns
     }
 
-    /// Finds at most so many buckets in which something may have expired.
+    /// Finds at most so many buckets in which something may have expired; all of them take their turn.
     #[inline]
     pub(super) fn find_due<M: Mode>(&self, now_ns: u64, most: usize, due: &mut Due) {
         due.clear();
         if self.any_due(now_ns) {
-            self.search::<M>(now_ns, most.min(MAX_DUE), due);
+            // Relaxed: a hint.
+            let from = self.next.load(Relaxed);
+            self.search::<M>(now_ns, most.min(MAX_DUE), from as usize, due);
+            let last = due.as_slice().last().filter(|_| due.as_slice().len() == most);
+            self.next.store(last.map_or(0, |last| last + 1), Relaxed);
         }
     }
 
-    /// Level by level from the root, so that the memory accesses of one level overlap.
-    fn search<M: Mode>(&self, now_ns: u64, most: usize, due: &mut Due) {
+    /// The same, the first ones.
+    pub(super) fn find_first_due<M: Mode>(&self, now_ns: u64, due: &mut Due) {
+        due.clear();
+        if self.any_due(now_ns) {
+            self.search::<M>(now_ns, MAX_DUE, 0, due);
+        }
+    }
+
+    /// Level by level from the root, so that the memory accesses of one level overlap. Only buckets from `from` on.
+    fn search<M: Mode>(&self, now_ns: u64, most: usize, from: usize, due: &mut Due) {
         let Due { buckets: found, above } = due;
         found.push(0);
         for level in (1..self.levels.len()).rev() {
             std::mem::swap(found, above);
             found.len = 0;
             let below = &self.levels[level - 1];
+            let first = from >> (FAN_BITS * (level as u32 - 1));
             for node in above.as_slice() {
                 crate::table::prefetch_line(&raw const below[*node as usize]);
             }
@@ -161,7 +179,7 @@ impl Deadlines {
                 for (child, bound) in below[node].0.iter().enumerate() {
                     if bound.load(Relaxed) <= now_ns {
                         any = true;
-                        if found.len < most {
+                        if found.len < most && node * FAN + child >= first {
                             found.push(node * FAN + child);
                         }
                     }

@@ -440,7 +440,7 @@ impl<M: Mode> Shard<M> {
         // Every round raises the bounds of what it has found to beyond `now_ns`; but other cores may lower
         // some anew, for ever. A bucket is never looked through more often than there are rounds.
         for _ in 0..=self.buckets.len().div_ceil(MAX_DUE) * 2 {
-            self.deadlines.find_due::<M>(now_ns, MAX_DUE, &mut due);
+            self.deadlines.find_first_due::<M>(now_ns, &mut due);
             if due.as_slice().is_empty() && !self.deadlines.any_due(now_ns) {
                 break;
             }
