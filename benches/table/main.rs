@@ -581,7 +581,7 @@ fn tail(bench: &Bench) {
                     }
                     let mut us: Vec<f64> = outcomes
                         .iter()
-                        .flat_map(|o| o.stamps.windows(2).map(|w| bench.clock.ns(w[0], w[1]) as f64 / 1e3))
+                        .flat_map(|o| o.stamps.iter().map(|(begin, end)| bench.clock.ns(*begin, *end) as f64 / 1e3))
                         .collect();
                     us.sort_by(f64::total_cmp);
                     let percentile = |p: f64| us[(us.len() as f64 * p) as usize];

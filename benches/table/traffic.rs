@@ -61,7 +61,7 @@ pub struct Traffic<'a> {
     pub lifetime_ns: u64,
     /// What a new flow's entry says.
     pub template: Connection,
-    /// Notes the clock after every burst.
+    /// Notes the clock before and after every burst.
     pub stamps: bool,
     /// Bursts that each core has done: no core runs more than [`ORDER_WINDOW`] ahead of another's packet time.
     pub progress: Option<&'a [AtomicU64; 2]>,
@@ -77,8 +77,8 @@ pub struct Outcome {
     pub hits: u64,
     pub refused: u64,
     pub expired: u64,
-    /// Clock ticks at the end of each burst.
-    pub stamps: Vec<u64>,
+    /// Clock ticks when each burst begins and ends: what a core waits for another lies between bursts.
+    pub stamps: Vec<(u64, u64)>,
 }
 
 impl Work for Traffic<'_> {
@@ -119,6 +119,7 @@ impl Work for Traffic<'_> {
                     std::hint::spin_loop();
                 }
             }
+            let begin = if self.stamps { clock.raw() } else { 0 };
             now_ns += GAP_NS * burst as u64;
             table.remove_expired();
             for i in 0..burst {
@@ -173,7 +174,7 @@ impl Work for Traffic<'_> {
                 }
             }
             if self.stamps {
-                outcome.stamps.push(clock.raw());
+                outcome.stamps.push((begin, clock.raw()));
             }
         }
         outcome.span = (start, clock.raw());
