@@ -9,8 +9,7 @@ use ctbench::conntrack::{Config, OnFull, Profile, Tracker};
 use ctbench::engine::registry::ENGINES;
 use ctbench::engine::{Decision, Engine, Groups, NoStamps, Null, Stateful, Stateless};
 use ctbench::packet::Packet;
-use ctbench::policy::linear::Linear;
-use ctbench::policy::{Epochs, LoadOptions, load_network_acl, load_security_groups};
+use ctbench::policy::{Epochs, Evaluate, LoadOptions, load_network_acl, load_security_groups};
 use ctbench::replay::World;
 use ctbench::table::locked::Locked;
 use ctbench::table::lockfree::{BucketLock, LockFree, OwnerOnly};
@@ -52,8 +51,8 @@ fn allocations<E: Engine>(engine: &mut E, packets: &[Packet], shards: &[u16]) ->
 }
 
 /// A replay through a stateful engine.
-struct Run<'a> {
-    groups: &'a Epochs<'a, Groups<Linear>>,
+struct Run<'a, R> {
+    groups: &'a Epochs<'a, Groups<R>>,
     config: &'a Config,
     tracker: &'a Tracker,
     hash: FlowHash,
@@ -61,7 +60,7 @@ struct Run<'a> {
     shards: &'a [u16],
 }
 
-impl Run<'_> {
+impl<R: Evaluate> Run<'_, R> {
     fn table(&self, table: impl FlowTable, name: &str) -> TableCounters {
         let mut engine = Stateful::new(self.groups.clone(), self.config.invalid, self.tracker, self.hash, table, None);
         assert_eq!(allocations(&mut engine, self.packets, self.shards), 0, "{name}");
@@ -83,6 +82,7 @@ fn replaying_allocates_nothing() {
     let (hash, shard_hash) = (FlowHash::new(HashKey::from_seed(1)), FlowHash::new(HashKey::from_seed(2)));
     let shards: Vec<u16> = trace.packets.iter().map(|p| shard_hash.shard(&p.flow_key(), 16) as u16).collect();
     let (groups, acl) = (World::new(groups, &config), World::new(acl, &config));
+    let compiled = (Epochs::new(groups.compiled()).unwrap(), Epochs::new(acl.compiled()).unwrap());
     let (groups, acl) = (Epochs::new(groups.linear()).unwrap(), Epochs::new(acl.linear()).unwrap());
     let tracker = Tracker::new(&config);
     let packets = &trace.packets;
@@ -90,6 +90,7 @@ fn replaying_allocates_nothing() {
 
     assert_eq!(allocations(&mut Null, packets, &shards), 0, "null");
     assert_eq!(allocations(&mut Stateless::new(acl), packets, &shards), 0, "stateless");
+    assert_eq!(allocations(&mut Stateless::new(compiled.1), packets, &shards), 0, "stateless, compiled");
     for on_full in [OnFull::DropNew, OnFull::EvictUnassured] {
         let mut percore = PerCore::new(geometry, on_full, |_| true);
         let (mut owner, lockfree) = (
@@ -106,6 +107,9 @@ fn replaying_allocates_nothing() {
             run.table(bucketlock.worker(), "bucketlock"),
             run.table(locked.worker(), "locked"),
         ];
+        let run = Run { groups: &compiled.0, config: &config, tracker: &tracker, hash, packets, shards: &shards };
+        let mut table = PerCore::new(geometry, on_full, |_| true);
+        let others = others.into_iter().chain([run.table(Owned(&mut table), "percore, compiled")]);
         for other in others {
             assert_eq!(other.refused, percore.refused, "full at the same packets");
             assert_eq!(other.evicted, percore.evicted, "evicted at the same packets");
@@ -114,5 +118,5 @@ fn replaying_allocates_nothing() {
     }
     // The ready-made maps allocate as they please.
     let ready_made = if cfg!(feature = "contenders") { 3 } else { 0 };
-    assert_eq!(ENGINES.len(), 8 + ready_made, "a new engine belongs into this test");
+    assert_eq!(ENGINES.len(), 11 + ready_made, "a new engine belongs into this test");
 }

@@ -1,6 +1,7 @@
-//! Linear evaluation gives what the plainest reading of the rules gives, for packets of every kind.
+//! Linear and compiled evaluation give what the plainest reading of the rules gives, for packets of every kind.
 
 use ctbench::packet::{Direction, Packet, flags, protocol};
+use ctbench::policy::compiled::Compiled;
 use ctbench::policy::linear::Linear;
 use ctbench::policy::{Evaluate, Rule, RuleMatch, RuleSet, World};
 use ipnet::IpNet;
@@ -46,8 +47,10 @@ fn any_rule() -> impl Strategy<Value = (Direction, Rule)> {
     )
 }
 
+/// So few that they are scanned, or so many that they are not; with a number in front that is not theirs.
 fn any_rules() -> impl Strategy<Value = RuleSet> {
-    prop::collection::vec(any_rule(), 0..12).prop_map(|rules| {
+    let count = prop_oneof![3 => 0..12usize, 1 => 60..70usize, 1 => 100..300usize];
+    count.prop_flat_map(|count| prop::collection::vec(any_rule(), count)).prop_map(|rules| {
         let mut set = RuleSet::new(World::NetworkAcl);
         rules.into_iter().for_each(|(direction, rule)| set.push(direction, rule));
         set
@@ -83,10 +86,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
     #[test]
-    fn linear_is_naive(rules in any_rules(), packets in prop::collection::vec(any_packet(), 16)) {
-        let linear = Linear::new(&rules);
+    fn both_forms_are_naive(rules in any_rules(), first in 0..3u32, packets in prop::collection::vec(any_packet(), 16)) {
+        let (linear, compiled) = (Linear::numbered_from(first, &rules), Compiled::numbered_from(first, &rules));
         for packet in packets {
-            prop_assert_eq!(linear.first_match(&packet), rules.first_match_naive(&packet), "{:?}", packet);
+            let naive = rules.first_match_naive(&packet).map(|found| RuleMatch { rule: found.rule + first, ..found });
+            prop_assert_eq!(linear.first_match(&packet), naive, "linear: {:?}", packet);
+            prop_assert_eq!(compiled.first_match(&packet), naive, "compiled: {:?}", packet);
         }
     }
 }
@@ -106,6 +111,7 @@ fn set(rules: &[Line]) -> RuleSet {
 fn first(rules: &RuleSet, packet: Packet) -> Option<RuleMatch> {
     let naive = rules.first_match_naive(&packet);
     assert_eq!(Linear::new(rules).first_match(&packet), naive);
+    assert_eq!(Compiled::new(rules).first_match(&packet), naive);
     naive
 }
 
@@ -166,4 +172,35 @@ fn an_icmp_error_is_matched_by_its_own_header() {
     assert_eq!(first(&rules, error("198.51.100.9", 4)), Some(RuleMatch { rule: 1, allow: true }));
     assert_eq!(first(&rules, error("198.51.100.9", 1)), None);
     assert_eq!(first(&rules, error("192.0.2.1", 4)), None, "TCP is only what it quotes");
+}
+
+/// Every block around one address, each with many port ranges: the longest way through compiled rules, and their
+/// largest size.
+#[test]
+fn compiled_rules_stay_small_when_every_block_is_nested() {
+    for (address, lengths) in [("10.1.2.3", 32u8), ("2001:db8::1", 128)] {
+        let address: IpAddr = address.parse().unwrap();
+        let mut rules = RuleSet::new(World::NetworkAcl);
+        const RULES: u32 = 10_000;
+        for n in 0..RULES {
+            // The most specific blocks come last, so that no block above can be left out.
+            let length = (n * (u32::from(lengths) + 1) / RULES) as u8;
+            let low = (n * 7919 % 60_000) as u16;
+            let rule = Rule {
+                remote: IpNet::new(address, length).unwrap(),
+                protocol: Some(if n % 2 == 0 { protocol::TCP } else { protocol::UDP }),
+                ports: Some((low, low + (n % 5) as u16)),
+                allow: n % 3 != 0,
+                name: String::new(),
+            };
+            rules.push(IN, rule);
+        }
+        let compiled = Compiled::new(&rules);
+        assert!(compiled.bytes() < 256 * u64::from(RULES), "{} bytes for {RULES} rules", compiled.bytes());
+        let local = if address.is_ipv6() { "2001:db8:ffff::1" } else { "192.0.2.1" };
+        for port in (0..=u16::MAX).step_by(37) {
+            let packet = Packet::new(local.parse().unwrap(), address, IN, protocol::TCP, 0).with_ports(port, 5);
+            assert_eq!(compiled.first_match(&packet), rules.first_match_naive(&packet), "port {port}");
+        }
+    }
 }

@@ -9,6 +9,12 @@ pub enum Kind {
     Reference,
     /// Network ACL, linear rules.
     StatelessLinear,
+    /// Network ACL, compiled rules.
+    StatelessCompiled,
+    /// Security groups, hashbrown a core, compiled rules.
+    StatefulPerCoreCompiled,
+    /// Security groups, the shared lock-free table, compiled rules.
+    StatefulLockFreeCompiled,
     /// Security groups, hashbrown a core, linear rules.
     StatefulPerCoreLinear,
     /// Security groups, the shared lock-free table, linear rules.
@@ -59,6 +65,11 @@ pub const ENGINES: &[EngineInfo] = &[
         about: "network ACL on every packet, rules tried one by one",
     },
     EngineInfo {
+        kind: Kind::StatelessCompiled,
+        name: "stateless-compiled",
+        about: "network ACL on every packet, rules compiled: all at once if few, else by address and port",
+    },
+    EngineInfo {
         kind: Kind::StatefulPerCoreLinear,
         name: "stateful-percore-linear",
         about: "security groups over a hashbrown table a core, nothing shared; rules tried one by one",
@@ -67,6 +78,16 @@ pub const ENGINES: &[EngineInfo] = &[
         kind: Kind::StatefulLockFreeLinear,
         name: "stateful-lockfree-linear",
         about: "security groups over the sharded lock-free table that all cores share; rules tried one by one",
+    },
+    EngineInfo {
+        kind: Kind::StatefulPerCoreCompiled,
+        name: "stateful-percore-compiled",
+        about: "as stateful-percore-linear, with compiled rules",
+    },
+    EngineInfo {
+        kind: Kind::StatefulLockFreeCompiled,
+        name: "stateful-lockfree-compiled",
+        about: "as stateful-lockfree-linear, with compiled rules",
     },
     EngineInfo {
         kind: Kind::StatefulOwnerLinear,
@@ -106,13 +127,19 @@ pub const ENGINES: &[EngineInfo] = &[
 impl Kind {
     /// True if the engine follows security groups and remembers connections.
     pub fn is_stateful(self) -> bool {
-        !matches!(self, Kind::Null | Kind::StatelessLinear)
+        self != Kind::Null && !self.is_stateless()
+    }
+
+    /// True if the engine follows a network ACL.
+    pub fn is_stateless(self) -> bool {
+        matches!(self, Kind::StatelessLinear | Kind::StatelessCompiled)
     }
 
     /// True if any core may be handed any packet: the engine remembers nothing, or in a table that all
     /// cores share, or it runs on one core anyway.
     pub fn is_shared(self) -> bool {
-        !matches!(self, Kind::StatefulPerCoreLinear | Kind::StatefulOwnerLinear)
+        use Kind::*;
+        !matches!(self, StatefulPerCoreLinear | StatefulPerCoreCompiled | StatefulOwnerLinear)
     }
 
     /// True if a comparison runs it unasked. The others answer questions about tables: name them.
@@ -164,10 +191,10 @@ mod tests {
     #[test]
     fn globs_select_in_registry_order() {
         assert_eq!(
-            names(&["stateful-*rcore-*", "stateful-lockf*", "null"]).unwrap(),
+            names(&["stateful-*rcore-l*", "stateful-lockf*-linear", "null"]).unwrap(),
             ["null", "stateful-percore-linear", "stateful-lockfree-linear"]
         );
-        assert_eq!(names(&["*lockfree*"]).unwrap(), ["stateful-lockfree-linear"]);
+        assert_eq!(names(&["*lockfree*"]).unwrap(), ["stateful-lockfree-linear", "stateful-lockfree-compiled"]);
         assert_eq!(names(&["state????-linear"]).unwrap(), ["stateless-linear"]);
         assert_eq!(names(&["stateless?linear", "nul*l"]).unwrap(), ["null", "stateless-linear"]);
         assert_eq!(names(&["state?-linear", "null*"]).unwrap_err(), "state?-linear");

@@ -4,6 +4,7 @@
 //! ordered list of allows and denies of which the first match wins. Both are compiled to a
 //! [`RuleSet`]: per direction a list of [`Rule`]s in the order in which they are tried.
 
+pub mod compiled;
 mod cursor;
 mod document;
 mod epochs;

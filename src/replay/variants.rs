@@ -1,6 +1,7 @@
 //! From an engine's name to something that can be replayed.
 
 use super::World;
+use super::world::Form;
 use super::{Job, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer};
 use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
@@ -8,6 +9,7 @@ use crate::engine::registry::Kind;
 use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Verdict};
 use crate::measure::{Clock, Variant};
 use crate::packet::Packet;
+use crate::policy::compiled::Compiled;
 use crate::policy::linear::Linear;
 use crate::policy::{self, Epochs, RuleSet};
 use crate::table::access::{OwnedTable, SharedTable};
@@ -102,7 +104,7 @@ impl Workload {
     pub fn world(&self, kind: Kind) -> Option<&World> {
         match kind {
             Kind::Null => None,
-            Kind::StatelessLinear => self.acl.as_ref(),
+            kind if kind.is_stateless() => self.acl.as_ref(),
             _ => self.groups.as_ref(),
         }
     }
@@ -162,17 +164,18 @@ impl Workload {
         let cores = pool.cores();
         match kind {
             Kind::Null => boxed(self, job, NullSetup { cores }),
-            Kind::StatelessLinear => {
-                boxed(self, job, StatelessSetup { rules: Epochs::new(self.acl.as_ref()?.linear())?, cores })
-            }
+            Kind::StatelessLinear => self.stateless::<Linear>(job),
+            Kind::StatelessCompiled => self.stateless::<Compiled>(job),
             Kind::Reference => boxed(self, job, ReferenceSetup { workload: self }),
-            Kind::StatefulPerCoreLinear => {
-                self.owned(job, |owned| PerCore::new(self.geometry, self.config.on_full, owned))
+            Kind::StatefulPerCoreLinear => self.owned::<Linear, _>(job, |owned| self.per_core(owned)),
+            Kind::StatefulPerCoreCompiled => self.owned::<Compiled, _>(job, |owned| self.per_core(owned)),
+            Kind::StatefulOwnerLinear => self.owned::<Linear, _>(job, |owned| self.our_table::<OwnerOnly>(owned)),
+            Kind::StatefulLockFreeLinear => self.shared::<Linear, _>(job, self.lock_free()),
+            Kind::StatefulLockFreeCompiled => self.shared::<Compiled, _>(job, self.lock_free()),
+            Kind::StatefulBucketLockLinear => self.shared::<Linear, _>(job, self.our_table::<BucketLock>(&|_| true)),
+            Kind::StatefulLockedLinear => {
+                self.shared::<Linear, _>(job, Locked::new(self.geometry, self.config.on_full))
             }
-            Kind::StatefulOwnerLinear => self.owned(job, |owned| self.our_table::<OwnerOnly>(owned)),
-            Kind::StatefulLockFreeLinear => self.shared(job, self.our_table::<lockfree::Shared>(&|_| true)),
-            Kind::StatefulBucketLockLinear => self.shared(job, self.our_table::<BucketLock>(&|_| true)),
-            Kind::StatefulLockedLinear => self.shared(job, Locked::new(self.geometry, self.config.on_full)),
             #[cfg(feature = "contenders")]
             Kind::StatefulPapayaLinear => self.contender::<crate::table::papaya::Papaya>(job),
             #[cfg(feature = "contenders")]
@@ -186,47 +189,66 @@ impl Workload {
         LockFree::of_shards(self.geometry, self.config.on_full, FlowHash::new(HashKey::from_seed(self.secret)), owned)
     }
 
+    fn lock_free(&self) -> LockFree {
+        self.our_table(&|_| true)
+    }
+
+    fn per_core(&self, owned: &dyn Fn(u32) -> bool) -> PerCore {
+        PerCore::new(self.geometry, self.config.on_full, owned)
+    }
+
+    /// An engine without a table.
+    fn stateless<'a, R: Form + 'a>(&'a self, job: Job<'a>) -> Option<Box<dyn Variant + 'a>> {
+        let rules = Epochs::new(R::of(self.acl.as_ref()?))?;
+        let cores = job.pool.cores();
+        boxed(self, job, StatelessSetup { rules, cores })
+    }
+
     /// An engine with a table for each core, for the shards that the core owns.
-    fn owned<'a, T: OwnedTable + 'a>(
+    fn owned<'a, R: Form + 'a, T: OwnedTable + 'a>(
         &'a self,
         job: Job<'a>,
         table: impl Fn(&dyn Fn(u32) -> bool) -> T,
     ) -> Option<Box<dyn Variant + 'a>> {
         let cores = job.pool.cores();
         let tables = (0..cores).map(|core| table(&|shard| shard as usize % cores == core)).collect();
-        boxed(self, job, OwnedSetup { parts: self.parts()?, tables, allowance: self.allowance() })
+        boxed(self, job, OwnedSetup { parts: self.parts::<R>()?, tables, allowance: self.allowance() })
     }
 
     /// An engine with one table for all cores.
-    fn shared<'a, T: SharedTable + 'a>(&'a self, job: Job<'a>, table: T) -> Option<Box<dyn Variant + 'a>> {
+    fn shared<'a, R: Form + 'a, T: SharedTable + 'a>(
+        &'a self,
+        job: Job<'a>,
+        table: T,
+    ) -> Option<Box<dyn Variant + 'a>> {
         let cores = job.pool.cores();
-        boxed(self, job, SharedSetup { parts: self.parts()?, table, cores, allowance: self.allowance() })
+        boxed(self, job, SharedSetup { parts: self.parts::<R>()?, table, cores, allowance: self.allowance() })
     }
 
     #[cfg(feature = "contenders")]
     fn contender<'a, M: crate::table::contender::Map + 'a>(&'a self, job: Job<'a>) -> Option<Box<dyn Variant + 'a>> {
-        self.shared(job, crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full))
+        self.shared::<Linear, _>(job, crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full))
     }
 
     fn allowance(&self) -> Option<Allowance> {
         Allowance::new(self.config.allowance)
     }
 
-    fn parts(&self) -> Option<Parts<'_>> {
-        let groups = Epochs::new(self.groups.as_ref()?.linear())?;
+    fn parts<R: Form>(&self) -> Option<Parts<'_, R>> {
+        let groups = Epochs::new(R::of(self.groups.as_ref()?))?;
         Some(Parts { workload: self, groups, hash: FlowHash::new(HashKey::from_seed(self.secret)) })
     }
 }
 
 /// What all stateful engines share.
-struct Parts<'a> {
+struct Parts<'a, R> {
     workload: &'a Workload,
-    groups: Epochs<'a, Groups<Linear>>,
+    groups: Epochs<'a, Groups<R>>,
     hash: FlowHash,
 }
 
-impl<'a> Parts<'a> {
-    fn engine<'e, T: FlowTable>(&self, table: T, allowance: Option<&'e Allowance>) -> Stateful<'e, Linear, T>
+impl<'a, R: Form> Parts<'a, R> {
+    fn engine<'e, T: FlowTable>(&self, table: T, allowance: Option<&'e Allowance>) -> Stateful<'e, R, T>
     where
         'a: 'e,
     {
@@ -246,30 +268,30 @@ impl Setup for NullSetup {
     }
 }
 
-struct StatelessSetup<'w> {
-    rules: Epochs<'w, Groups<Linear>>,
+struct StatelessSetup<'w, R> {
+    rules: Epochs<'w, Groups<R>>,
     cores: usize,
 }
 
-impl<'w> Setup for StatelessSetup<'w> {
+impl<'w, R: Form> Setup for StatelessSetup<'w, R> {
     type Engine<'a>
-        = Stateless<'w, Groups<Linear>>
+        = Stateless<'w, Groups<R>>
     where
         Self: 'a;
-    fn engines(&mut self) -> Vec<Stateless<'w, Groups<Linear>>> {
+    fn engines(&mut self) -> Vec<Stateless<'w, Groups<R>>> {
         (0..self.cores).map(|_| Stateless::new(self.rules.clone())).collect()
     }
 }
 
-struct OwnedSetup<'w, T> {
-    parts: Parts<'w>,
+struct OwnedSetup<'w, R, T> {
+    parts: Parts<'w, R>,
     tables: Vec<T>,
     allowance: Option<Allowance>,
 }
 
-impl<'w, T: OwnedTable> Setup for OwnedSetup<'w, T> {
+impl<'w, R: Form, T: OwnedTable> Setup for OwnedSetup<'w, R, T> {
     type Engine<'a>
-        = Stateful<'a, Linear, T::Owner<'a>>
+        = Stateful<'a, R, T::Owner<'a>>
     where
         Self: 'a;
     fn engines(&mut self) -> Vec<Self::Engine<'_>> {
@@ -286,16 +308,16 @@ impl<'w, T: OwnedTable> Setup for OwnedSetup<'w, T> {
     }
 }
 
-struct SharedSetup<'w, T> {
-    parts: Parts<'w>,
+struct SharedSetup<'w, R, T> {
+    parts: Parts<'w, R>,
     table: T,
     cores: usize,
     allowance: Option<Allowance>,
 }
 
-impl<'w, T: SharedTable> Setup for SharedSetup<'w, T> {
+impl<'w, R: Form, T: SharedTable> Setup for SharedSetup<'w, R, T> {
     type Engine<'a>
-        = Stateful<'a, Linear, T::Worker<'a>>
+        = Stateful<'a, R, T::Worker<'a>>
     where
         Self: 'a;
     fn engines(&mut self) -> Vec<Self::Engine<'_>> {

@@ -3,9 +3,10 @@
 use crate::conntrack::{Config, Profile};
 use crate::engine::Groups;
 use crate::engine::reference;
+use crate::policy::compiled::Compiled;
 use crate::policy::linear::Linear;
 use crate::policy::untracked::Untracked;
-use crate::policy::{Epoch, RuleSet};
+use crate::policy::{Epoch, Evaluate, RuleSet};
 
 /// Security groups, or a network ACL, and what became of them in mid-replay.
 pub struct World {
@@ -14,12 +15,32 @@ pub struct World {
     /// As written, epoch by epoch, each with the index of its first rule in `rules`.
     written: Vec<Epoch<(u32, RuleSet)>>,
     linear: Vec<Epoch<Groups<Linear>>>,
+    compiled: Vec<Epoch<Groups<Compiled>>>,
+}
+
+/// A form of the rules that engines evaluate.
+pub trait Form: Evaluate + Sized {
+    /// This form of a world's rules, epoch by epoch.
+    fn of(world: &World) -> &[Epoch<Groups<Self>>];
+}
+
+impl Form for Linear {
+    fn of(world: &World) -> &[Epoch<Groups<Linear>>] {
+        &world.linear
+    }
+}
+
+impl Form for Compiled {
+    fn of(world: &World) -> &[Epoch<Groups<Compiled>>] {
+        &world.compiled
+    }
 }
 
 impl World {
     /// Prepares rules for evaluation. Under profile `aws` security groups leave some flows untracked.
     pub fn new(rules: RuleSet, config: &Config) -> Self {
-        let mut world = World { rules: RuleSet::new(rules.world), written: Vec::new(), linear: Vec::new() };
+        let mut world =
+            World { rules: RuleSet::new(rules.world), written: Vec::new(), linear: Vec::new(), compiled: Vec::new() };
         world.change(0, rules, config);
         world
     }
@@ -32,14 +53,21 @@ impl World {
             Profile::Linux => Untracked::default(),
         };
         self.rules.append(&rules);
-        let groups = Groups { rules: Linear::numbered_from(first, &rules), untracked };
-        self.linear.push(Epoch { from_ns, rules: groups });
+        let compiled = Groups { rules: Compiled::numbered_from(first, &rules), untracked: untracked.clone() };
+        let linear = Groups { rules: Linear::numbered_from(first, &rules), untracked };
+        self.compiled.push(Epoch { from_ns, rules: compiled });
+        self.linear.push(Epoch { from_ns, rules: linear });
         self.written.push(Epoch { from_ns, rules: (first, rules) });
     }
 
     /// For evaluation one by one, with what is untracked.
     pub fn linear(&self) -> &[Epoch<Groups<Linear>>] {
         &self.linear
+    }
+
+    /// Compiled, with what is untracked.
+    pub fn compiled(&self) -> &[Epoch<Groups<Compiled>>] {
+        &self.compiled
     }
 
     /// For the reference engine.

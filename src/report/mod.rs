@@ -157,10 +157,12 @@ impl<'a> Report<'a> {
             .into_iter()
             .filter_map(|cores| {
                 let here = || runs.iter().filter(move |run| run.cores == cores).filter(right);
-                let baseline = here().find(|run| run.kind == Kind::StatelessLinear)?;
+                // Best against best.
+                let by_throughput = |a: &&Run, b: &&Run| a.pps.value.total_cmp(&b.pps.value);
+                let baseline = here().filter(|run| run.kind.is_stateless()).max_by(by_throughput)?;
                 let stateful =
                     here().filter(|run| run.kind.is_stateful() && run.kind != Kind::Reference && !strays(run));
-                let run = stateful.max_by(|a, b| a.pps.value.total_cmp(&b.pps.value))?;
+                let run = stateful.max_by(by_throughput)?;
                 let ratio = paired_ratio(&run.measured.pps, &baseline.measured.pps, seed);
                 let extra_ns = paired_difference(&run.ns_samples(), &baseline.ns_samples(), seed);
                 let verdict = match extra_ns.ci95 {

@@ -20,7 +20,6 @@ use std::fmt::Debug;
 
 /// An address as a number.
 pub(super) trait Address: Copy + Ord + Debug {
-    const BITS: u32;
     const MIN: Self;
     const MAX: Self;
     /// The upper bits, so many.
@@ -34,15 +33,14 @@ pub(super) trait Address: Copy + Ord + Debug {
 macro_rules! address {
     ($number:ty) => {
         impl Address for $number {
-            const BITS: u32 = <$number>::BITS;
             const MIN: Self = 0;
             const MAX: Self = <$number>::MAX;
             #[inline(always)]
             fn upper(self, bits: u32) -> usize {
-                (self >> (Self::BITS - bits)) as usize
+                (self >> (<$number>::BITS - bits)) as usize
             }
             fn from_upper(upper: usize, bits: u32) -> Self {
-                (upper as Self) << (Self::BITS - bits)
+                (upper as Self) << (<$number>::BITS - bits)
             }
             fn next(self) -> Option<Self> {
                 self.checked_add(1)
@@ -216,7 +214,8 @@ impl Maps {
             let entries = outer.from as usize..outer.to as usize;
             if outer.above == NO_BLOCK && entries.len() <= self.budget {
                 self.budget -= entries.len();
-                let outer: Map = self.keys[entries.clone()].iter().copied().zip(self.actions[entries].iter().copied()).collect();
+                let outer: Map =
+                    self.keys[entries.clone()].iter().copied().zip(self.actions[entries].iter().copied()).collect();
                 map = earlier_of(&map, &outer);
             } else {
                 let least = self.actions[entries].iter().copied().min().unwrap_or(Action::NONE);

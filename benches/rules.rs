@@ -1,0 +1,134 @@
+//! Rules: compiled against tried one by one, from 1 to 10,000; ns a packet.
+//!
+//! `cargo bench --bench rules`. One core, IPv4, packets in random order of which four in five match some rule:
+//! what comes next is not to be guessed. The cost of the loop itself is measured as another variant and subtracted.
+//! Variants alternate in random order within each block; ratios are of one block, their median is shown with a
+//! 95 % bootstrap interval.
+
+use ctbench::measure::statistics::{Random, median, paired_ratio};
+use ctbench::measure::{Clock, Host};
+use ctbench::packet::{Direction, Packet, protocol};
+use ctbench::policy::compiled::Compiled;
+use ctbench::policy::linear::Linear;
+use ctbench::policy::{Evaluate, Rule, RuleMatch, RuleSet, World};
+use ipnet::{IpNet, Ipv4Net};
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+const PACKETS: usize = 1 << 16;
+const BLOCKS: usize = 30;
+
+/// Rules as people write them: most for a partner's block and one port, some for everybody, some for a range.
+fn rules(count: usize, random: &mut Random) -> RuleSet {
+    let mut rules = RuleSet::new(World::NetworkAcl);
+    for n in 0..count {
+        let length = [16, 20, 24, 24, 24, 28, 32, 32][random.below(8)];
+        // One in fifty is for everybody.
+        let length = if random.below(50) == 0 { 0 } else { length };
+        let address = Ipv4Addr::from_bits(random.bits() as u32);
+        let port = [22, 53, 80, 123, 443, 3306, 5432, 8080, 8443, 9090][random.below(10)] + (n % 7) as u16;
+        let high = if random.below(10) == 0 { port + 1000 } else { port };
+        let rule = Rule {
+            remote: IpNet::V4(Ipv4Net::new(address, length).expect("a length").trunc()),
+            protocol: Some(if random.below(4) == 0 { protocol::UDP } else { protocol::TCP }),
+            ports: Some((port, high)),
+            allow: random.below(10) != 0,
+            name: String::new(),
+        };
+        rules.push(Direction::In, rule);
+    }
+    rules
+}
+
+/// Four in five are made to match a rule; it is another question whether it is their first.
+fn packets(rules: &RuleSet, random: &mut Random) -> Vec<Packet> {
+    let local: IpAddr = "192.0.2.1".parse().expect("an address");
+    let packet = |random: &mut Random| {
+        let mut remote = random.bits() as u32;
+        let (mut protocol, mut port) = (protocol::TCP, random.bits() as u16);
+        if random.below(5) != 0 {
+            let rule = rules.rule(random.below(rules.len()) as u32);
+            if let IpNet::V4(net) = rule.remote {
+                remote = net.network().to_bits() | remote & net.hostmask().to_bits();
+            }
+            protocol = rule.protocol.unwrap_or(protocol);
+            let (low, high) = rule.ports.unwrap_or((port, port));
+            port = low + random.below(usize::from(high - low) + 1) as u16;
+        }
+        let remote = IpAddr::V4(Ipv4Addr::from_bits(remote));
+        Packet::new(local, remote, Direction::In, protocol, 0).with_ports(port, 40_000)
+    };
+    (0..PACKETS).map(|_| packet(random)).collect()
+}
+
+/// The loop without rules.
+struct Nothing;
+
+impl Evaluate for Nothing {
+    #[inline(always)]
+    fn first_match(&self, packet: &Packet) -> Option<RuleMatch> {
+        Some(RuleMatch { rule: u32::from(packet.outer_protocol()), allow: packet.match_port() == Some(0) })
+    }
+}
+
+/// ns a packet.
+fn measure(clock: &Clock, rules: &impl Evaluate, packets: &[Packet]) -> f64 {
+    let start = clock.raw();
+    let mut sum = 0u64;
+    for packet in packets {
+        sum += rules.first_match(packet).map_or(1, |found| u64::from(found.rule) << 1 | u64::from(found.allow));
+    }
+    black_box(sum);
+    clock.ns(start, clock.raw()) as f64 / packets.len() as f64
+}
+
+fn main() {
+    let clock = Clock::new();
+    let host = Host::read();
+    println!("{}; {} cores; Linux {}; load {}", host.cpu, host.cores, host.kernel, host.load);
+    println!(" rules   linear ns  compiled ns   linear / compiled         compiled in   bytes a rule");
+    for count in [1, 5, 20, 60, 64, 65, 250, 1_000, 10_000] {
+        let mut random = Random::new(count as u64);
+        let rules = rules(count, &mut random);
+        let packets = packets(&rules, &mut random);
+        let linear = Linear::new(&rules);
+        let start = Instant::now();
+        let compiled = Compiled::new(&rules);
+        let compiling = start.elapsed();
+        for packet in &packets {
+            assert_eq!(linear.first_match(packet), compiled.first_match(packet), "{packet:?}");
+        }
+        // The slow one sees fewer of them.
+        let some = &packets[..if count > 500 { PACKETS / 8 } else { PACKETS }];
+        let mut samples = [const { Vec::new() }; 3];
+        let mut order = [0, 1, 2];
+        for block in 0..=BLOCKS {
+            random.shuffle(&mut order);
+            for variant in order {
+                let ns = match variant {
+                    0 => measure(&clock, &Nothing, &packets),
+                    1 => measure(&clock, &linear, some),
+                    _ => measure(&clock, &compiled, &packets),
+                };
+                if block > 0 {
+                    samples[variant].push(ns);
+                }
+            }
+        }
+        let [nothing, linear, compiled_ns] = samples;
+        let less =
+            |ns: &[f64]| -> Vec<f64> { ns.iter().zip(&nothing).map(|(ns, nothing)| (ns - nothing).max(0.1)).collect() };
+        let (linear, compiled_ns) = (less(&linear), less(&compiled_ns));
+        let ratio = paired_ratio(&linear, &compiled_ns, 1);
+        println!(
+            "{count:6} {:11.1} {:12.1}   {:5.2} ({:.2} to {:.2})   {compiling:>13.1?} {:14.0}",
+            median(&linear),
+            median(&compiled_ns),
+            ratio.value,
+            ratio.ci95[0],
+            ratio.ci95[1],
+            compiled.bytes() as f64 / count as f64,
+        );
+    }
+}
