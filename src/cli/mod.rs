@@ -3,6 +3,7 @@
 mod against;
 mod compare;
 mod engines;
+mod explain;
 mod info;
 mod input;
 mod steering;
@@ -39,6 +40,9 @@ enum Verb {
     /// Check every engine's verdicts against the reference, untimed
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
+    /// Say of every flow which rule accepted or dropped it in each world, and why the worlds differ
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::ExplainArgs),
     /// Describe a capture
     #[command(after_help = info::EXAMPLES)]
     Info(info::InfoArgs),
@@ -115,6 +119,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Verb::Compare(args) => compare::compare(args),
         Verb::Replay(args) => compare::replay(args),
         Verb::Verify(args) => verify::verify(args),
+        Verb::Explain(args) => explain::explain(args),
         Verb::Info(args) => info::info(args),
         Verb::Engines => engines::engines(),
     }

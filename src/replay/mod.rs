@@ -3,6 +3,7 @@
 //! [`steer()`] hands every packet to a core before the clock starts, as a network card would.
 //! [`pass()`] is THE loop: it replays a steered trace once, through one engine a core.
 
+mod demand;
 mod order;
 mod pass;
 mod pool;
@@ -10,6 +11,7 @@ mod steer;
 mod variants;
 mod world;
 
+pub use demand::Peak;
 pub use pass::{Job, Pass, Setup, pass};
 pub use pool::Pool;
 pub use steer::{Lane, Steered, Steering, Stream, steer};

@@ -128,7 +128,7 @@ impl Workload {
         let steered = self.steered(kind, 1);
         let packets = &steered.lanes[0].packets;
         let decisions: Vec<Decision> = if stateful {
-            let mut engine = self.reference_engine()?;
+            let mut engine = self.reference_engine(&self.config)?;
             packets.iter().map(|packet| engine.decide(packet)).collect()
         } else {
             let mut engine = reference::Stateless::new(self.acl.as_ref()?.reference());
@@ -137,14 +137,14 @@ impl Workload {
         Some(steered.gather(&self.trace, &[decisions]))
     }
 
-    fn reference_engine(&self) -> Option<reference::Stateful<'_>> {
+    pub(super) fn reference_engine(&self, config: &Config) -> Option<reference::Stateful<'_>> {
         let shard_hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
         let shards = self.geometry.shards;
         let table = reference::Table {
             entries_per_shard: self.geometry.entries_per_shard as usize,
             shard_of: Box::new(move |key| shard_hash.shard(key, shards)),
         };
-        Some(reference::Stateful::new(self.groups.as_ref()?.reference(), &self.config, table))
+        Some(reference::Stateful::new(self.groups.as_ref()?.reference(), config, table))
     }
 
     /// Builds an engine over a steered trace, with bursts of so many packets. `None` if its rules were not
@@ -355,7 +355,7 @@ impl<'w> Setup for ReferenceSetup<'w> {
     where
         Self: 'a;
     fn engines(&mut self) -> Vec<ReferenceEngine<'w>> {
-        self.workload.reference_engine().map(ReferenceEngine).into_iter().collect()
+        self.workload.reference_engine(&self.workload.config).map(ReferenceEngine).into_iter().collect()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Reports: one file a format.
 
 pub mod csv;
+pub mod explain_rows;
+pub mod explain_text;
 pub mod json;
 pub mod text;
 pub mod verdicts;
