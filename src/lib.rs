@@ -36,6 +36,7 @@
 
 pub mod cli;
 pub mod conntrack;
+pub mod derive;
 pub mod engine;
 pub mod explain;
 pub mod measure;

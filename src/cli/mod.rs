@@ -2,6 +2,7 @@
 
 mod against;
 mod compare;
+mod derive;
 mod engines;
 mod explain;
 mod info;
@@ -43,6 +44,9 @@ enum Verb {
     /// Say of every flow which rule accepted or dropped it in each world, and why the worlds differ
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
+    /// Derive the stateless twin of security groups, and say what it exposes and where it differs
+    #[command(after_help = derive::EXAMPLES)]
+    Derive(derive::DeriveArgs),
     /// Describe a capture
     #[command(after_help = info::EXAMPLES)]
     Info(info::InfoArgs),
@@ -120,6 +124,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Verb::Replay(args) => compare::replay(args),
         Verb::Verify(args) => verify::verify(args),
         Verb::Explain(args) => explain::explain(args),
+        Verb::Derive(args) => derive::derive(args),
         Verb::Info(args) => info::info(args),
         Verb::Engines => engines::engines(),
     }

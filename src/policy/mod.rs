@@ -54,6 +54,18 @@ pub struct Rule {
     pub name: String,
 }
 
+impl Rule {
+    /// True if every packet that `inner` matches is matched by this rule, too.
+    pub fn covers(&self, inner: &Rule) -> bool {
+        let ports = match (self.ports, inner.ports) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some((low, high)), Some((inner_low, inner_high))) => low <= inner_low && inner_high <= high,
+        };
+        ports && self.remote.contains(&inner.remote) && (self.protocol.is_none() || self.protocol == inner.protocol)
+    }
+}
+
 /// A packet filter: the rules of both directions, in the order in which they are tried.
 #[derive(Clone, Debug)]
 pub struct RuleSet {

@@ -163,19 +163,9 @@ fn unreachable(rules: &[(Cursor, Rule)]) -> Vec<String> {
         return Vec::new();
     }
     let shadowed = rules.iter().enumerate().filter_map(|(i, (at, rule))| {
-        let (_, by) = rules[..i].iter().find(|(_, earlier)| covers(earlier, rule))?;
+        let (_, by) = rules[..i].iter().find(|(_, earlier)| earlier.covers(rule))?;
         let (file, path, name, by) = (at.file().display(), at.path(), &rule.name, &by.name);
         Some(format!("{file}: {path}: {name} can never match: {by} takes all its packets"))
     });
     shadowed.collect()
-}
-
-/// True if every packet that `inner` matches is matched by `outer`.
-fn covers(outer: &Rule, inner: &Rule) -> bool {
-    let ports = match (outer.ports, inner.ports) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some((low, high)), Some((inner_low, inner_high))) => low <= inner_low && inner_high <= high,
-    };
-    ports && outer.remote.contains(&inner.remote) && (outer.protocol.is_none() || outer.protocol == inner.protocol)
 }

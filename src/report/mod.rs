@@ -1,6 +1,7 @@
 //! Reports: one file a format.
 
 pub mod csv;
+pub mod derive_text;
 pub mod explain_rows;
 pub mod explain_text;
 pub mod json;

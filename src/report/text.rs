@@ -312,7 +312,7 @@ fn three_digits(value: f64) -> String {
 }
 
 /// 1234567 as 1,234,567.
-pub(super) fn thousands(n: u64) -> String {
+pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
