@@ -65,9 +65,15 @@ fn engines_are_listed() {
 
 #[test]
 fn help_is_stable() {
-    for verb in
-        [&["--help"][..], &["compare", "--help"], &["replay", "--help"], &["verify", "--help"], &["info", "--help"]]
-    {
+    for verb in [
+        &["--help"][..],
+        &["compare", "--help"],
+        &["replay", "--help"],
+        &["verify", "--help"],
+        &["explain", "--help"],
+        &["derive", "--help"],
+        &["info", "--help"],
+    ] {
         let (code, stdout, _) = run(Path::new("."), verb);
         assert_eq!(code, 0);
         insta::assert_snapshot!(format!("help_{}", verb[0].trim_start_matches("--")), stdout);
@@ -337,6 +343,52 @@ fn info_describes_a_capture() {
     let info: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((&info["packets"], &info["flows"], &info["bytes"]), (&11.into(), &2.into(), &565.into()));
     assert_eq!(info["not_evaluated"]["not-ip"], 1);
+}
+
+#[test]
+fn explain_tells_why_in_text_csv_and_json() {
+    let folder = fixture();
+    let acl = [(false, 100, true, "6", 80, 80), (true, 100, true, "6", 1024, 40_000)];
+    write(folder.path(), "acl.json", network_acl(&acl));
+    let (code, stdout, stderr) = run(folder.path(), &["explain", "scenario.toml"]);
+    assert_eq!(code, 0, "{stderr}");
+    insta::assert_snapshot!("explain", stdout);
+    let (_, csv, _) = run(folder.path(), &["explain", "scenario.toml", "--format", "csv", "--differing"]);
+    insta::assert_snapshot!("explain_csv", csv);
+    let (_, json, _) = run(folder.path(), &["explain", "scenario.toml", "--format", "json", "--flow", ":51334"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["security_groups"]["accept"], 9);
+    assert_eq!(json["network_acl"]["drop"], 4);
+    assert_eq!(json["flows"].as_array().unwrap().len(), 1);
+    assert_eq!(json["flows"][0]["steps"][0]["path"], "SecurityGroups[0].IpPermissions[0].IpRanges[0]");
+    fails(folder.path(), &["explain", "scenario.toml", "--flow", "nobody"], 2, &["address:port"]);
+}
+
+#[test]
+fn derive_writes_a_twin_that_agrees() {
+    let folder = fixture();
+    let files =
+        ["-o", "twin.json", "--entries", "entries.jsonl", "--differences", "differences.csv", "--json", "d.json"];
+    let (code, stdout, stderr) = run(folder.path(), &[&["derive", "scenario.toml"][..], &files].concat());
+    assert_eq!(code, 0, "{stderr}");
+    insta::assert_snapshot!("derive", stdout);
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    insta::assert_snapshot!("derive_entries", read("entries.jsonl"));
+    assert_eq!(read("differences.csv").lines().count(), 1, "a header and no difference");
+    let arguments = ["explain", "scenario.toml", "--network-acls", "twin.json", "--format", "json"];
+    let (code, stdout, _) = run(folder.path(), &arguments);
+    assert_eq!(code, 0);
+    let json: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(json["differing_packets"], 0);
+    let (_, stdout, stderr) = run(folder.path(), &["derive", "scenario.toml", "-o", "-"]);
+    assert_eq!(
+        serde_json::from_str::<Value>(&stdout).unwrap(),
+        serde_json::from_str::<Value>(&read("twin.json")).unwrap()
+    );
+    assert!(stderr.contains("The stateless twin"), "{stderr}");
+    fails(folder.path(), &["derive", "scenario.toml", "--ephemeral", "9-1"], 2, &["from-trace"]);
+    let only_acl = ["derive", "trace.pcap", "--inside", INSIDE, "--network-acls", "acl.json"];
+    fails(folder.path(), &only_acl, 1, &["--security-groups FILE"]);
 }
 
 #[test]
