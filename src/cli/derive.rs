@@ -2,11 +2,12 @@
 
 use super::InputArgs;
 use super::input::Input;
-use crate::derive::{Ephemeral, Exposed, Needs, describe, entries, exposure, twin};
+use crate::derive::{Ephemeral, Needs, describe, entries, exposure, twin};
 use crate::explain::Explanation;
 use crate::measure::Clock;
-use crate::policy::RuleSet;
+use crate::packet::Direction;
 use crate::policy::quota::{QuotaUse, RULES_PER_ACL, RULES_PER_ACL_ON_REQUEST};
+use crate::policy::{Rule, RuleSet};
 use crate::replay::World;
 use crate::report::{derive_text, explain_rows, explain_text, text};
 use crate::verify::Judge;
@@ -24,11 +25,13 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   ctbench derive
   ctbench derive traces/web --ephemeral documented -o twin.json
-  ctbench derive my.pcap --inside 10.0.1.0/24 --security-groups sg.json --differences differences.csv
+  ctbench derive my.pcap --inside 10.0.1.0/24 --security-groups sg.json --differences all.csv
 
 The twin, entry by entry, into an ACL that exists and is empty:
   ctbench derive --twin-id acl-0123456789abcdef0 --entries entries.jsonl
-  while read -r entry; do aws ec2 create-network-acl-entry --cli-input-json \"$entry\"; done < entries.jsonl";
+  while read -r entry; do
+    aws ec2 create-network-acl-entry --cli-input-json \"$entry\"
+  done < entries.jsonl";
 
 /// Arguments of `derive`.
 #[derive(Debug, Args)]
@@ -149,10 +152,10 @@ pub(super) fn derive(args: DeriveArgs) -> anyhow::Result<ExitCode> {
     let (flows, packets) = explanation.differing();
     writeln!(
         out,
-        "\nReplayed, groups and twin differ on {} of {} packets, in {} flows.",
+        "\nReplayed, groups and twin differ on {} of {}, in {}.",
         text::thousands(packets),
-        text::thousands(workload.trace.packets.len() as u64),
-        text::thousands(flows)
+        text::counted(workload.trace.packets.len() as u64, "packet"),
+        text::counted(flows, "flow")
     )?;
     write!(out, "{}", explain_text::causes(&explanation, &|_| true, true, args.limit))?;
     if let (Some(stateless), true) = (&judge.stateless, args.differences.is_some()) {
@@ -178,16 +181,12 @@ pub(super) fn derive(args: DeriveArgs) -> anyhow::Result<ExitCode> {
             "rules": twin.len(),
             "differing_packets": packets,
             "differing_flows": flows,
-            "exposed": exposed.iter().map(exposed_json).collect::<Vec<_>>(),
+            "exposed": exposed,
         });
         Ok(writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?)
     })?;
     out.flush()?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn exposed_json(exposed: &Exposed) -> serde_json::Value {
-    json!(exposed)
 }
 
 /// The report goes to stderr if a file goes to stdout.
@@ -213,11 +212,10 @@ fn write_to(file: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> anyhow::R
 
 /// The quotas that the twin exceeds.
 fn twin_quotas(twin: &RuleSet) -> Vec<QuotaUse> {
-    use crate::packet::Direction;
     let mut over = Vec::new();
     for (direction, way) in [(Direction::In, "inbound"), (Direction::Out, "outbound")] {
         for (ipv6, family) in [(false, "IPv4"), (true, "IPv6")] {
-            let is = |rule: &crate::policy::Rule| matches!(rule.remote, IpNet::V6(_)) == ipv6;
+            let is = |rule: &Rule| matches!(rule.remote, IpNet::V6(_)) == ipv6;
             let used = twin.rules(direction).filter(|(_, rule)| is(rule)).count() as u32 + 1;
             let quota = QuotaUse {
                 what: format!("{way} {family} rules, with the final deny"),

@@ -1,6 +1,6 @@
 //! `ctbench explain` on the terminal: the summary first, then causes, then flows.
 
-use super::text::thousands;
+use super::text::{counted, thousands};
 use crate::explain::tracking::Tracking;
 use crate::explain::{Cause, Explanation, Flow, Polarity, Role, RuleUse, flow_name, index, protocol_name};
 use crate::packet::{Direction, protocol};
@@ -33,14 +33,14 @@ pub fn summary(explanation: &Explanation, quotas: &[QuotaUse], tracking: Option<
     }
     if explanation.fates.iter().all(Option::is_some) {
         let (flows, packets) = explanation.differing();
-        let _ = writeln!(text, "The two differ on {} packets of {} flows.", thousands(packets), thousands(flows));
+        let _ = writeln!(text, "The two differ on {} of {}.", counted(packets, "packet"), counted(flows, "flow"));
     }
     let ignored = explanation.workload.trace.ignored.iter().fold(BTreeMap::new(), |mut counts, (_, why)| {
         *counts.entry(why.reason()).or_insert(0u64) += 1;
         counts
     });
     for (why, count) in ignored {
-        let _ = writeln!(text, "Not evaluated, {why}: {} packets.", thousands(count));
+        let _ = writeln!(text, "Not evaluated, {why}: {}.", counted(count, "packet"));
     }
     text += &lost_replies(explanation);
     for (world, name) in WORLDS {
@@ -271,9 +271,9 @@ pub fn flow(explanation: &Explanation, flow: &Flow) -> String {
         .filter_map(|(world, name)| Some(format!("{} by the {name}", flow.fate(*world)?.name())))
         .collect();
     let mut text = format!(
-        "{}: {} packets from {}, {:.3} s: {}\n",
+        "{}: {} from {}, {:.3} s: {}\n",
         flow_name(first, flow.opened),
-        thousands(flow.packets()),
+        counted(flow.packets(), "packet"),
         explanation.workload.trace.name(flow.first as usize),
         (first.time_ns - start_ns) as f64 / 1e9,
         fates.join(", "),

@@ -312,6 +312,11 @@ fn three_digits(value: f64) -> String {
 }
 
 /// 1234567 as 1,234,567.
+/// A count with its noun.
+pub(crate) fn counted(n: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
 pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
