@@ -88,6 +88,7 @@ pub fn results(report: &Report) -> String {
     for run in &results.runs {
         let _ = writeln!(text, "{}", row(run, width));
     }
+    text.push_str(&clean(&results.runs, width));
     let _ = writeln!(text, "\n{}", sentence(report));
     for change in &report.changes {
         let _ = writeln!(text, "{}", changed(change));
@@ -110,11 +111,35 @@ fn row(run: &Run, width: usize) -> String {
         "{head} {:>9.2} ±{spread:>4.1} % {:>9.1}{} {:>9} {:>9} {:>9.2}",
         pps.value / 1e6,
         run.ns_per_packet(),
-        latency_columns(run.measured.latencies.histogram()),
+        latency_columns(run.measured.latencies.raw.histogram()),
         thousands(run.tally.accept),
         thousands(run.tally.drop),
         run.imbalance,
     )
+}
+
+/// The same latencies without what the system took away, if it took anything.
+fn clean(runs: &[Run], width: usize) -> String {
+    let marked = |run: &&Run| run.error.is_none() && run.measured.latencies.noise.marked_ns > 0;
+    let rows: Vec<String> = runs
+        .iter()
+        .filter(marked)
+        .map(|run| {
+            let recording = &run.measured.latencies;
+            format!(
+                "{:width$} {:>5} {:>24.1} %{}\n",
+                run.kind.name(),
+                run.cores,
+                recording.noise.marked_share() * 100.0,
+                latency_columns(recording.clean.histogram())
+            )
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = "clean: without the windows of 2,048 packets in which the system took a core away for 10 us or more";
+    format!("\n{head}\n{:width$} {:>5} {:>26}\n{}", "engine", "cores", "time left out", rows.concat())
 }
 
 fn latency_columns(histogram: &Histogram<u64>) -> String {
@@ -194,7 +219,7 @@ fn changed(change: &Change) -> String {
 }
 
 fn cost(c: &Comparison) -> String {
-    let cores = if c.run.cores == 1 { "1 core".to_owned() } else { format!("{} cores", c.run.cores) };
+    let cores = cores_of(c.run.cores);
     let [low, high] = c.extra_ns.ci95;
     let amount = match c.verdict {
         "costs" => format!("costs {:.1} ns a packet (95 % confidence: {low:.1} to {high:.1})", c.extra_ns.value),
@@ -234,6 +259,27 @@ fn notes(report: &Report) -> String {
         time(report.clock_floor.p50),
         time(report.clock_floor.p99)
     );
+    for control in &results.controls {
+        let _ = writeln!(
+            text,
+            "Noise: {} against itself on {} gives {:.3} times its throughput ({:.3} to {:.3}); no difference below {:.1} % is claimed.",
+            control.kind.name(),
+            cores_of(control.cores),
+            control.ratio.value,
+            control.ratio.ci95[0],
+            control.ratio.ci95[1],
+            control.noise_floor() * 100.0
+        );
+    }
+    if let Some((bytes, cost)) = results.probe {
+        let _ = writeln!(
+            text,
+            "Floor: in {} MiB, a random cache line asked for ahead of use costs {:.1} ns, one that must be waited for {:.0} ns.",
+            bytes.div_ceil(1 << 20),
+            cost.line_ns,
+            cost.dependent_ns
+        );
+    }
     if !results.alone.is_empty() {
         let alone: Vec<String> =
             results.alone.iter().map(|(kind, _, m)| format!("{} {}", kind.name(), two(m))).collect();
@@ -270,16 +316,21 @@ fn notes(report: &Report) -> String {
             if report.allowance_exceeded > 0 { "; exact on one core, so stateful engines run on one" } else { "" }
         );
     }
-    let unpinned = measured.iter().any(|run| run.pinned < run.cores);
     let _ = writeln!(
         text,
-        "Machine: {}, {} cores{}{}; clock and figures in docs/METHODOLOGY.md.",
+        "Machine: {}, {} cores{}; clock and figures in docs/METHODOLOGY.md.",
         report.host.cpu,
         report.host.cores,
         if report.host.virtual_machine { ", virtual: neighbours can steal time, so read the ratios" } else { "" },
-        if unpinned { "; workers not pinned" } else { "" }
     );
+    for doubt in &report.doubts {
+        let _ = writeln!(text, "Doubt: {doubt}.");
+    }
     text
+}
+
+fn cores_of(cores: usize) -> String {
+    if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") }
 }
 
 /// What stamps add, in ns a packet.
@@ -288,7 +339,7 @@ pub(super) fn stamp_cost(run: &Run) -> f64 {
 }
 
 fn two(measured: &Measured) -> String {
-    let histogram = measured.latencies.histogram();
+    let histogram = measured.latencies.raw.histogram();
     format!("{} / {}", time(histogram.value_at_quantile(0.5)), time(histogram.value_at_quantile(0.99)))
 }
 
