@@ -170,10 +170,9 @@ pub struct Control {
 }
 
 impl Control {
-    /// A difference up to this share is noise: as much as the same engine differs from itself, at the far end of
-    /// its interval.
+    /// A difference up to this share is noise: as much as the same engine differs from itself.
     pub fn noise_floor(&self) -> f64 {
-        self.ratio.ci95.into_iter().map(deviation).fold(0.0, f64::max)
+        deviation(self.ratio.value)
     }
 }
 

@@ -3,7 +3,7 @@
 //! What slows the machine for a while then slows all variants alike, and samples of one block can be
 //! compared in pairs.
 
-use super::statistics::{Random, deviation, median_with_interval};
+use super::statistics::{Random, deviation, median, median_with_interval};
 use super::{Clock, Noise, Recording};
 use crate::engine::Decision;
 use crate::replay::Pass;
@@ -236,7 +236,8 @@ impl<'a> Trials<'a> {
         }
     }
 
-    /// Passes until the sample is long enough. Packets per second.
+    /// Passes until the sample is long enough. Packets per second of the median pass: each pass is the whole trace,
+    /// so what only some of them met came from outside; how much that was is noted as [`Measured::noise`].
     fn throughput_sample(
         &self,
         variant: &mut dyn Variant,
@@ -244,7 +245,8 @@ impl<'a> Trials<'a> {
         expected: &Expected,
         measured: &mut Measured,
     ) -> f64 {
-        let (mut ns, mut packets) = (0, 0);
+        let mut ns = 0;
+        let mut passes = Vec::new();
         let started = self.clock.raw();
         // Small traces take longer to clear up after than to replay: the wall clock counts too.
         while ns < self.budget.sample_ns
@@ -252,12 +254,12 @@ impl<'a> Trials<'a> {
         {
             let pass = variant.pass(false, std::mem::take(buffers));
             ns += pass.elapsed_ns.max(1);
-            packets += variant.packets();
+            passes.push(pass.elapsed_ns.max(1) as f64);
             measured.noise.merge(&pass.noise);
             measured.passes += 1;
             self.check(variant, pass, buffers, expected, measured);
         }
-        packets as f64 / (ns as f64 / 1e9)
+        variant.packets() as f64 / (median(&passes) / 1e9)
     }
 
     fn latency_pass(

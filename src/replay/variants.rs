@@ -121,6 +121,18 @@ impl Workload {
         steer(&self.trace, stream, self.steering, cores, &hash, self.geometry.shards)
     }
 
+    /// An engine that is not in the registry, ready to be replayed. `steered` must have a lane for each of its cores.
+    pub fn variant_of<'a, S: Setup + 'a>(
+        &'a self,
+        setup: S,
+        steered: &'a Steered,
+        pool: &'a Pool,
+        clock: &'a Clock,
+        burst: usize,
+    ) -> Box<dyn Variant + 'a> {
+        Box::new(Prepared { workload: self, job: Job { steered, pool, burst, clock }, setup })
+    }
+
     /// What the reference says, in trace order: the stateful one over the groups, or the stateless
     /// one over the ACL. `None` if those rules were not given.
     pub fn reference(&self, stateful: bool) -> Option<Vec<Decision>> {
