@@ -8,10 +8,12 @@ mod pass;
 mod pool;
 mod steer;
 mod variants;
+mod wire;
 mod world;
 
 pub use pass::{Job, Pass, Setup, pass};
 pub use pool::Pool;
 pub use steer::{Lane, Steered, Steering, Stream, steer};
 pub use variants::Workload;
+pub use wire::{Service, Wire};
 pub use world::World;
