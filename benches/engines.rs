@@ -10,7 +10,7 @@ use ctbench::measure::statistics::{Random, median};
 use ctbench::measure::{Budget, Clock, Expected, Trials, Variant};
 use ctbench::packet::{Direction, FlowKey, Inside, Packet, TcpFields, protocol};
 use ctbench::policy::{LoadOptions, Rule, RuleSet, World, load_network_acl, load_security_groups};
-use ctbench::replay::{Pool, Workload};
+use ctbench::replay::{Mode, Pool, Workload};
 use ctbench::scenario::Scenario;
 use ctbench::table::{FlowHash, Geometry, HashKey};
 use ctbench::trace::{Capture, Trace};
@@ -167,7 +167,7 @@ fn measure(
     let expected: Vec<Expected> = variants
         .iter_mut()
         .map(|variant| {
-            let pass = variant.pass(false, Vec::new());
+            let pass = variant.pass(Mode::Throughput, Vec::new());
             Expected::Digest(variant.digest(&pass.decisions))
         })
         .collect();

@@ -14,7 +14,7 @@ use ctbench::measure::{Budget, Clock, Expected, Host, Trials, Variant};
 use ctbench::packet::{Inside, Packet};
 use ctbench::policy::linear::Linear;
 use ctbench::policy::{Epochs, LoadOptions, load_security_groups};
-use ctbench::replay::{Pool, Setup, Workload};
+use ctbench::replay::{Mode, Pool, Setup, Workload};
 use ctbench::table::percore::{Owned, PerCore};
 use ctbench::table::{FlowHash, Geometry, HashKey};
 use ctbench::trace::{Capture, Trace};
@@ -170,7 +170,7 @@ fn main() {
             })
             .collect();
         let digest = {
-            let pass = variants[0].pass(false, Vec::new());
+            let pass = variants[0].pass(Mode::Throughput, Vec::new());
             variants[0].digest(&pass.decisions)
         };
         let expected: Vec<Expected> = variants.iter().map(|_| Expected::new(digest, None)).collect();

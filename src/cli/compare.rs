@@ -1,10 +1,11 @@
 //! `ctbench compare` and `ctbench replay`
 
 use super::input::Input;
+use super::load::LoadArgs;
 use super::steering::{self, SteeringArgs};
 use super::{InputArgs, WRONG_VERDICTS};
 use crate::engine::registry::{Kind, select};
-use crate::measure::fitness::{of_machine, of_run};
+use crate::measure::fitness::{of_machine, of_runs};
 use crate::measure::{self, Clock, ClockFloor, Host, Plan, Unfit};
 use crate::replay::Pool;
 use crate::report::{self, Report};
@@ -25,7 +26,9 @@ Examples:
       another scenario
   ctbench compare my.pcap --inside 10.0.1.0/24 --security-groups sg.json --network-acls acl.json
       your own capture and rules
-  ctbench compare --engine 'stateful-*' --cores 1 --time 30 --json result.json";
+  ctbench compare --engine 'stateful-*' --cores 1 --time 30 --json result.json
+  ctbench compare --load paced --pps 2000000 --cores 1
+      packets when they are due, whether the engine is ready or not: latency with waiting, and loss";
 
 pub(super) const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -67,6 +70,8 @@ struct RunArgs {
     cores: Vec<u16>,
     #[command(flatten)]
     steering: SteeringArgs,
+    #[command(flatten)]
+    load: LoadArgs,
     /// Time for all measurements, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
     time: f64,
@@ -163,7 +168,9 @@ fn execute(
         eprintln!("warning: {warning}");
     }
     let judge = Judge::new(&input.workload);
-    let plan = Plan { kinds, cores, baseline, seconds: args.time, precision: args.precision.unwrap_or(0.0) };
+    let pace = args.load.pace(&input, kinds.len() * cores.len())?;
+    let precision = args.precision.unwrap_or(0.0);
+    let plan = Plan { kinds, cores, baseline, pace, seconds: args.time, precision };
     let bar = progress_bar(args.quiet);
     let started = std::time::SystemTime::now();
     let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
@@ -172,8 +179,7 @@ fn execute(
     bar.finish_and_clear();
 
     let capacity = input.workload.geometry.capacity();
-    doubts.extend(results.runs.iter().flat_map(|run| of_run(run, capacity)));
-    doubts.dedup();
+    doubts.extend(of_runs(&results.runs, capacity));
     let mut about = input.about();
     if args.json.is_some() {
         about.trace_sha256 = Some(Capture::open(&input.trace_path)?.sha256());
@@ -188,6 +194,7 @@ fn execute(
         allowance_exceeded: judge.allowance_exceeded(),
         changes: changes(&input.workload, &judge),
         doubts,
+        pace,
         results: &results,
         workload: &input.workload,
     };

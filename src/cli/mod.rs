@@ -5,6 +5,7 @@ mod compare;
 mod engines;
 mod info;
 mod input;
+mod load;
 mod steering;
 mod verify;
 

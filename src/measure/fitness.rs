@@ -1,6 +1,6 @@
 //! What makes a machine, or a run, unfit to measure on, and what to do about it.
 
-use super::{ClockFloor, Host};
+use super::{ClockFloor, Host, Run};
 use crate::engine::registry::Kind;
 use std::fmt;
 
@@ -54,24 +54,20 @@ pub enum Unfit {
     ),
     /// The system took time from the workers.
     Taken {
-        /// The engine.
-        engine: &'static str,
-        /// On so many cores.
-        cores: usize,
-        /// Share of the workers' time.
+        /// From which run's it took most: engine and cores.
+        run: String,
+        /// Share of that run's time.
         share: f64,
     },
     /// The passes before the first sample did not settle.
     Unsteady {
-        /// The engine.
-        engine: &'static str,
-        /// On so many cores.
-        cores: usize,
+        /// Of these runs: engine and cores.
+        runs: Vec<String>,
     },
     /// A table was nearly full.
     FullTable {
-        /// The engine.
-        engine: &'static str,
+        /// Whose was fullest: engine and cores.
+        run: String,
         /// Share of its entries in use at the fullest moment.
         share: f64,
     },
@@ -109,29 +105,24 @@ impl fmt::Display for Unfit {
             Unfit::CoarseClock(ns) => {
                 write!(f, "two clock readings lie {ns} ns apart: no single packet can be timed; trust throughput alone")
             }
-            Unfit::Taken { engine, cores, share } => write!(
+            Unfit::Taken { run, share } => write!(
                 f,
-                "{engine} on {}: the system took {:.1} % of the workers' time: read the clean percentiles, or find a quieter machine",
-                plural(*cores),
+                "the system took up to {:.1} % of the workers' time ({run}): read the clean percentiles, or find a quieter machine",
                 share * 100.0
             ),
-            Unfit::Unsteady { engine, cores } => write!(
+            Unfit::Unsteady { runs } => write!(
                 f,
-                "{engine} on {}: its passes did not settle before the first sample: give more --time, and read the interval",
-                plural(*cores)
+                "before the first sample the passes did not settle of {}: give more --time, and read the intervals",
+                runs.join(", ")
             ),
-            Unfit::FullTable { engine, share } => {
-                write!(f, "{engine}: the table was {:.0} % full: a larger --capacity may be faster", share * 100.0)
+            Unfit::FullTable { run, share } => {
+                write!(f, "the table was up to {:.0} % full ({run}): a larger --capacity may be faster", share * 100.0)
             }
             Unfit::ShortTrace { packets } => {
                 write!(f, "the trace is short ({packets} packets): a pass is over before caches and predictors settle")
             }
         }
     }
-}
-
-fn plural(cores: usize) -> String {
-    if cores == 1 { "1 core".into() } else { format!("{cores} cores") }
 }
 
 /// What is wrong with a machine before anything is measured. `workers` is the largest number of threads.
@@ -157,32 +148,36 @@ pub fn of_machine(host: &Host, floor: &ClockFloor, workers: usize, pinned: usize
     found
 }
 
-/// What is doubtful about a run that was measured.
-pub fn of_run(run: &super::Run, capacity: u64) -> Vec<Unfit> {
-    let (engine, cores) = (run.kind.name(), run.cores);
+/// What is doubtful about runs that were measured.
+pub fn of_runs(runs: &[Run], capacity: u64) -> Vec<Unfit> {
     let mut found = Vec::new();
-    let share = run.measured.noise.taken_share();
-    if share > TAKEN_SHARE {
-        found.push(Unfit::Taken { engine, cores, share });
+    let worst = |share: &dyn Fn(&Run) -> f64, limit: f64| {
+        let worst = runs.iter().max_by(|a, b| share(a).total_cmp(&share(b)))?;
+        (share(worst) > limit).then(|| (name(worst), share(worst)))
+    };
+    if let Some((run, share)) = worst(&|run| run.measured.noise.taken_share(), TAKEN_SHARE) {
+        found.push(Unfit::Taken { run, share });
     }
-    if !run.measured.steady && !run.measured.pps.is_empty() {
-        found.push(Unfit::Unsteady { engine, cores });
+    let unsteady: Vec<String> =
+        runs.iter().filter(|run| !run.measured.steady && !run.measured.pps.is_empty()).map(name).collect();
+    if !unsteady.is_empty() {
+        found.push(Unfit::Unsteady { runs: unsteady });
     }
-    if let Some(table) = &run.measured.counters {
-        let share = table.peak_entries as f64 / capacity.max(1) as f64;
-        if share > FULL_SHARE {
-            found.push(Unfit::FullTable { engine, share });
-        }
+    let full =
+        |run: &Run| run.measured.counters.map_or(0.0, |table| table.peak_entries as f64 / capacity.max(1) as f64);
+    if let Some((run, share)) = worst(&full, FULL_SHARE) {
+        found.push(Unfit::FullTable { run, share });
     }
-    let decides = run.kind != Kind::Null;
-    if decides
-        && run.packets > 0
-        && run.pps.value.is_finite()
-        && run.packets as f64 / run.pps.value * 1e9 < SHORT_PASS_NS
-    {
+    // The bare loop is always short.
+    let short = |run: &&Run| run.kind != Kind::Null && run.packets as f64 / run.pps.value * 1e9 < SHORT_PASS_NS;
+    if let Some(run) = runs.iter().filter(|run| run.packets > 0).find(short) {
         found.push(Unfit::ShortTrace { packets: run.packets });
     }
     found
+}
+
+fn name(run: &Run) -> String {
+    format!("{} on {} core{}", run.kind.name(), run.cores, if run.cores == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::statistics::{Estimate, deviation, median_with_interval, paired_ratio}
 use super::{Budget, Clock, Expected, Measured, Probe, ProbeCost, Trials, Variant};
 use crate::engine::Decision;
 use crate::engine::registry::Kind;
-use crate::replay::{Pool, Steered, Steering, Workload};
+use crate::replay::{Mode, Pace, Pool, Steered, Steering, Workload};
 use crate::scenario::Expect;
 use crate::verify::{FlowCheck, FlowTally, Judge, Tally, first_difference, tracked_share};
 use rayon::ThreadPoolBuildError;
@@ -110,7 +110,7 @@ pub fn check(
     flows: Option<&FlowCheck>,
     variant: &mut dyn Variant,
 ) -> Checked {
-    let pass = variant.pass(false, Vec::new());
+    let pass = variant.pass(Mode::Throughput, Vec::new());
     let decisions = variant.gather(&pass.decisions);
     let tally = Tally::of(&workload.trace, &decisions);
     let flows = flows.map(|check| check.pass(&pass.decisions, pass.counters.as_ref()));
@@ -142,6 +142,8 @@ pub struct Plan {
     pub cores: Vec<usize>,
     /// The engine that the others are compared with; `None`: stateless-linear if it is among them, else null.
     pub baseline: Option<Kind>,
+    /// Packets come at this pace (open loop); `None`: as fast as they are decided on (closed loop).
+    pub pace: Option<Pace>,
     /// Wall-clock time for all trials.
     pub seconds: f64,
     /// Enough once every throughput is known to this share of itself (half of its 95 % interval); 0: use up the time.
@@ -259,6 +261,22 @@ pub fn run(
         return Ok(results);
     }
 
+    let budget = |share: f64| Budget {
+        total_ns: (plan.seconds * share * 1e9) as u64,
+        sample_ns: 20_000_000,
+        latency_samples: 2_000_000,
+        seed: workload.secret,
+        precision: plan.precision,
+    };
+    if let Some(pace) = plan.pace {
+        let measured = Trials::new(clock, budget(1.0)).paced(&mut variants, pace, &expected, progress);
+        for (run, measured) in results.runs.iter_mut().zip(measured) {
+            run.note_passes(&measured);
+            run.measured = measured;
+        }
+        return Ok(results);
+    }
+
     let mut controlled = Vec::new();
     for ((kind, pool, steered), flow_check) in
         prepared.iter().zip(&checks).filter(|((kind, ..), _)| Some(*kind) == baseline)
@@ -270,13 +288,6 @@ pub fn run(
             variants.push(variant);
         }
     }
-    let budget = |share: f64| Budget {
-        total_ns: (plan.seconds * share * 1e9) as u64,
-        sample_ns: 20_000_000,
-        latency_samples: 2_000_000,
-        seed: workload.secret,
-        precision: plan.precision,
-    };
     let trials = Trials::new(clock, budget(TRIALS_SHARE));
     let measured = trials.run(&mut variants, controlled.len(), &expected, |share| progress(share * TRIALS_SHARE));
     let mut measured = measured.into_iter();

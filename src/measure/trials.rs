@@ -6,14 +6,14 @@
 use super::statistics::{Random, deviation, median, median_with_interval};
 use super::{Clock, Noise, Recording};
 use crate::engine::Decision;
-use crate::replay::Pass;
+use crate::replay::{Mode, Pace, Paced, Pass};
 use crate::table::TableCounters;
 use crate::verify::{FlowCheck, FlowTally};
 
 /// Something that can be replayed again and again.
 pub trait Variant {
-    /// One pass; `stamped` for latency.
-    fn pass(&mut self, stamped: bool, buffers: Vec<Vec<Decision>>) -> Pass;
+    /// One pass.
+    fn pass(&mut self, mode: Mode, buffers: Vec<Vec<Decision>>) -> Pass;
 
     /// The digest of a pass's decisions.
     fn digest(&self, lanes: &[Vec<Decision>]) -> u64;
@@ -81,6 +81,8 @@ pub struct Measured {
     pub stamped_ns: u64,
     /// Packets in the stamped passes.
     pub stamped_packets: u64,
+    /// What open loops came to.
+    pub paced: Paced,
     /// Table counters of the last pass.
     pub counters: Option<TableCounters>,
     /// Passes whose verdicts were not the expected ones.
@@ -167,7 +169,7 @@ impl<'a> Trials<'a> {
         let started = self.clock.raw();
         let mut before = f64::NAN;
         while measured.warm_up_passes < MAX_WARM_UP {
-            let pass = variant.pass(false, std::mem::take(buffers));
+            let pass = variant.pass(Mode::Throughput, std::mem::take(buffers));
             let ns = pass.elapsed_ns.max(1) as f64;
             measured.warm_up_passes += 1;
             self.check(variant, pass, buffers, expected, measured);
@@ -204,6 +206,39 @@ impl<'a> Trials<'a> {
         let mut buffers = vec![Vec::new(); variants.len()];
         let mut random = Random::new(self.budget.seed);
         self.latency_blocks(variants, expected, &mut measured, &mut random, &mut buffers, progress);
+        measured
+    }
+
+    /// Open loops: at least one pass of each variant, more as long as the time lasts, in an order that is drawn anew each
+    /// time.
+    pub fn paced(
+        &self,
+        variants: &mut [Box<dyn Variant + '_>],
+        pace: Pace,
+        expected: &[Expected],
+        mut progress: impl FnMut(f64),
+    ) -> Vec<Measured> {
+        let mut measured = vec![Measured::default(); variants.len()];
+        let mut buffers = vec![Vec::new(); variants.len()];
+        let mut random = Random::new(self.budget.seed);
+        let mut order: Vec<usize> = (0..variants.len()).collect();
+        let total = self.budget.total_ns.max(1);
+        while measured.iter().any(|m| m.passes == 0) || self.spent_ns() < total {
+            random.shuffle(&mut order);
+            for &i in &order {
+                let mut pass = variants[i].pass(Mode::Paced(pace), std::mem::take(&mut buffers[i]));
+                let paced = pass.paced.take().unwrap_or_default();
+                measured[i].passes += 1;
+                measured[i].noise.merge(&pass.noise);
+                measured[i].paced.merge(&paced);
+                match paced.lost {
+                    0 => self.check(variants[i].as_mut(), pass, &mut buffers[i], &expected[i], &mut measured[i]),
+                    // Verdicts after a loss are those of another trace.
+                    _ => (measured[i].counters, buffers[i]) = (pass.counters, pass.decisions),
+                }
+                progress((self.spent_ns() as f64 / total as f64).min(1.0));
+            }
+        }
         measured
     }
 
@@ -252,7 +287,7 @@ impl<'a> Trials<'a> {
         while ns < self.budget.sample_ns
             && (ns == 0 || self.clock.ns(started, self.clock.raw()) < 2 * self.budget.sample_ns)
         {
-            let pass = variant.pass(false, std::mem::take(buffers));
+            let pass = variant.pass(Mode::Throughput, std::mem::take(buffers));
             ns += pass.elapsed_ns.max(1);
             passes.push(pass.elapsed_ns.max(1) as f64);
             measured.noise.merge(&pass.noise);
@@ -269,7 +304,7 @@ impl<'a> Trials<'a> {
         expected: &Expected,
         measured: &mut Measured,
     ) {
-        let mut pass = variant.pass(true, std::mem::take(buffers));
+        let mut pass = variant.pass(Mode::Stamped, std::mem::take(buffers));
         measured.stamped_ns += pass.elapsed_ns;
         measured.stamped_packets += variant.packets() as u64;
         if let Some(latencies) = pass.latencies.take() {

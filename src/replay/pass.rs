@@ -1,6 +1,7 @@
 //! THE loop.
 
 use super::order::{Progress, Turns};
+use super::paced::{Pace, Paced, due_times, replay_lane_paced};
 use super::{Lane, Pool, Steered};
 use crate::engine::{Decision, Engine, NoStamps, Stamp};
 use crate::measure::{Clock, Noise, Recorder, Recording, Watch};
@@ -41,6 +42,20 @@ pub struct Job<'a> {
     pub clock: &'a Clock,
 }
 
+/// How a pass is driven, and what is recorded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// Closed loop, no stamps.
+    Throughput,
+    /// Closed loop, a stamp a packet.
+    Stamped,
+    /// Open loop. Packets of one flow must meet one core, as under symmetric steering.
+    Paced(
+        /// When packets are due.
+        Pace,
+    ),
+}
+
 /// What one pass came to.
 pub struct Pass {
     /// From the moment at which the first core starts until the last has finished, in ns.
@@ -51,6 +66,8 @@ pub struct Pass {
     pub counters: Option<TableCounters>,
     /// Latency of every packet, if asked for.
     pub latencies: Option<Recording>,
+    /// What an open loop came to.
+    pub paced: Option<Paced>,
     /// What the system took from the workers.
     pub noise: Noise,
 }
@@ -62,18 +79,24 @@ struct Finished {
     decisions: Vec<Decision>,
     counters: Option<TableCounters>,
     latencies: Option<Recording>,
+    paced: Option<Paced>,
     noise: Noise,
 }
 
-/// Replays the trace once. Throughput passes carry no stamps; latency passes stamp every packet.
+/// Replays the trace once.
 ///
-/// `buffers` are decision buffers of an earlier pass, to be filled anew.
-pub fn pass<S: Setup>(job: &Job, setup: &mut S, stamped: bool, mut buffers: Vec<Vec<Decision>>) -> Pass {
+/// `buffers` are decision buffers of an earlier pass, to be filled anew. Packets that an open loop loses have the default
+/// decision.
+pub fn pass<S: Setup>(job: &Job, setup: &mut S, mode: Mode, mut buffers: Vec<Vec<Decision>>) -> Pass {
     let lanes = &job.steered.lanes;
     buffers.resize_with(lanes.len(), Vec::new);
     for (buffer, lane) in buffers.iter_mut().zip(lanes) {
+        if matches!(mode, Mode::Paced(_)) {
+            buffer.clear();
+        }
         buffer.resize(lane.packets.len(), Decision::default());
     }
+    let first_ns = lanes.iter().filter_map(|lane| lane.packets.first()).map(|packet| packet.time_ns).min().unwrap_or(0);
     let inputs: Vec<_> = setup.engines().into_iter().zip(buffers).map(|input| Mutex::new(Some(input))).collect();
     let waiting = AtomicUsize::new(lanes.len());
     // One core alone is always in order.
@@ -83,12 +106,22 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, stamped: bool, mut buffers: Vec<
         let input = inputs[core].lock().ok().and_then(|mut input| input.take());
         let lane = &lanes[core];
         input.map(|(mut engine, mut decisions)| {
-            let mut recorder = stamped.then(|| Recorder::new(job.clock));
+            let mut recorder = (mode == Mode::Stamped).then(|| Recorder::new(job.clock));
+            let due = match mode {
+                Mode::Paced(pace) => Some((due_times(lane, first_ns, pace.rate), pace.queue)),
+                _ => None,
+            };
+            let mut paced = None;
             let turns = progress.as_ref().map(|progress| progress.turns(core, lane, job.burst));
             let mut watch = Watch::start(job.clock);
             start_together(&waiting);
             let start = job.clock.raw();
             match (&mut recorder, turns) {
+                _ if let Some((due, queue)) = &due => {
+                    let served =
+                        replay_lane_paced(&mut engine, lane, &mut decisions, job.burst, job.clock, due, *queue);
+                    paced = Some(served);
+                }
                 (None, None) => replay_lane(&mut engine, lane, &mut decisions, job.burst),
                 (None, Some(turns)) => replay_lane_in_turns(&mut engine, lane, &mut decisions, turns),
                 (Some(recorder), None) => replay_lane_stamped(&mut engine, lane, &mut decisions, job.burst, recorder),
@@ -99,7 +132,8 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, stamped: bool, mut buffers: Vec<
             let end = job.clock.raw();
             let noise = watch.window(job.clock);
             let latencies = recorder.map(Recorder::finish);
-            Finished { start, end, decisions, counters: engine.counters(), latencies, noise }
+            let paced = paced.zip(due).map(|(served, (due, _))| served.measure(&due));
+            Finished { start, end, decisions, counters: engine.counters(), latencies, paced, noise }
         })
     });
     let finished: Vec<Finished> = finished.into_iter().flatten().collect();
@@ -111,6 +145,7 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, stamped: bool, mut buffers: Vec<
         decisions: Vec::new(),
         counters: None,
         latencies: None,
+        paced: None,
         noise: Noise::default(),
     };
     for worker in finished {
@@ -120,6 +155,9 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, stamped: bool, mut buffers: Vec<
         }
         if let Some(latencies) = worker.latencies {
             pass.latencies.get_or_insert_default().merge(&latencies);
+        }
+        if let Some(paced) = worker.paced {
+            pass.paced.get_or_insert_default().merge(&paced);
         }
         pass.noise.merge(&worker.noise);
     }

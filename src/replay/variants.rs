@@ -2,7 +2,7 @@
 
 use super::World;
 use super::world::Form;
-use super::{Job, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer};
+use super::{Job, Mode, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer};
 use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
@@ -383,8 +383,8 @@ fn boxed<'a, S: Setup + 'a>(workload: &'a Workload, job: Job<'a>, setup: S) -> O
 }
 
 impl<S: Setup> Variant for Prepared<'_, S> {
-    fn pass(&mut self, stamped: bool, buffers: Vec<Vec<Decision>>) -> Pass {
-        pass(&self.job, &mut self.setup, stamped, buffers)
+    fn pass(&mut self, mode: Mode, buffers: Vec<Vec<Decision>>) -> Pass {
+        pass(&self.job, &mut self.setup, mode, buffers)
     }
 
     fn digest(&self, lanes: &[Vec<Decision>]) -> u64 {

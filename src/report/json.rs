@@ -2,6 +2,7 @@
 
 use super::{Report, text};
 use crate::measure::{Latencies, Recording, Run};
+use crate::replay::{Pace, Rate};
 use base64::Engine as _;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use serde_json::{Value, json};
@@ -73,7 +74,7 @@ pub fn render(report: &Report) -> String {
         "single_packet_latency": report.results.alone.iter().map(|(kind, cores, measured)| json!({
             "engine": kind.name(),
             "cores": cores,
-            "latency_ns": latency(&measured.latencies, report),
+            "latency_ns": latency(&measured.latencies, "every", report),
         })).collect::<Vec<_>>(),
         "controls": report.results.controls.iter().map(|control| json!({
             "engine": control.kind.name(),
@@ -106,12 +107,13 @@ fn run_value(report: &Report, run: &Run) -> Value {
         "pinned": run.pinned,
         "steering": run.steering.name(),
         "imbalance": run.imbalance,
-        "load": "closed",
-        "offered_pps": null,
+        "load": if report.pace.is_some() { "paced" } else { "closed" },
+        "offered_pps": report.pace.and_then(|pace| pace.rate.mean_pps(&report.workload.trace)),
         "packets": run.packets,
         "verdicts": { "accept": run.tally.accept, "drop": run.tally.drop, "ignored": run.tally.ignored },
         "outcomes": run.tally.outcomes,
-        "lost": 0,
+        "lost": run.measured.paced.lost,
+        "paced": report.pace.map(|pace| paced(run, pace)),
         "digest": run.digest().map(|digest| format!("{digest:016x}")),
         "flows": run.flows.as_ref().map(|flows| json!({
             "passes": flows.passes,
@@ -135,7 +137,11 @@ fn run_value(report: &Report, run: &Run) -> Value {
             "taken_share": run.measured.noise.taken_share(),
             "ratio_to_probe": report.results.probe.map(|(_, cost)| run.ns_per_packet() / cost.line_ns),
         })),
-        "latency_ns": measured.then(|| latency(&run.measured.latencies, report)),
+        "latency_ns": match report.pace {
+            Some(_) if run.error.is_none() => Some(latency(&run.measured.paced.latency, "burst", report)),
+            Some(_) => None,
+            None => measured.then(|| latency(&run.measured.latencies, "every", report)),
+        },
         "stages_ns_per_packet": {
             "read": about.read_ns,
             "decode": about.decode_ns,
@@ -170,9 +176,25 @@ fn allowance(report: &Report, peak_entries: u64) -> Option<Value> {
     })
 }
 
-fn latency(recording: &Recording, report: &Report) -> Value {
+/// An open loop: what was due and what came of it. Latency stands where a closed loop's does.
+fn paced(run: &Run, pace: Pace) -> Value {
+    let paced = &run.measured.paced;
+    json!({
+        "rate": match pace.rate {
+            Rate::Trace(multiplier) => json!({ "multiplier": multiplier }),
+            Rate::PerSecond(pps) => json!({ "pps": pps }),
+        },
+        "queue": pace.queue,
+        "passes": run.measured.passes,
+        "offered": paced.offered,
+        "service_ns": quantiles(&paced.service),
+        "late_ns": quantiles(&paced.late),
+    })
+}
+
+fn latency(recording: &Recording, recorder: &str, report: &Report) -> Value {
     let mut value = quantiles(&recording.raw);
-    value["recorder"] = json!("every");
+    value["recorder"] = json!(recorder);
     value["beyond_one_minute"] = json!(recording.raw.beyond());
     value["clock_floor_p50"] = json!(report.clock_floor.p50);
     value["histogram"] = json!(encoded(&recording.raw));

@@ -8,7 +8,7 @@ pub mod verdicts;
 use crate::engine::registry::Kind;
 use crate::measure::statistics::{Estimate, claim, paired_difference, paired_ratio};
 use crate::measure::{ClockFloor, Host, Results, Run, Unfit};
-use crate::replay::{Steering, Workload};
+use crate::replay::{Pace, Steering, Workload};
 use crate::trace::Elephant;
 use crate::verify::Change;
 use std::time::SystemTime;
@@ -66,6 +66,8 @@ pub struct Report<'a> {
     pub allowance_exceeded: usize,
     /// What rule changes in mid-replay did.
     pub changes: Vec<Change>,
+    /// The pace of an open loop.
+    pub pace: Option<Pace>,
     /// Reasons to doubt the figures.
     pub doubts: Vec<Unfit>,
     /// The figures.
