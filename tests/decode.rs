@@ -248,6 +248,105 @@ fn pieces_that_overlap_or_lack_one_are_never_complete() {
     assert_eq!(sequence(&[a.clone(), a, b, c]).datagrams.len(), 1);
 }
 
+const SERVER6: &str = "2001:db8:1::10";
+const CLIENT6: &str = "2001:db8:9::1";
+
+/// An Ethernet frame with a chain of IPv6 extension headers, each `(its number, its bytes after "next header")`.
+fn ipv6(chain: &[(u8, &[u8])], upper: u8, payload: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (at, (_, rest)) in chain.iter().enumerate() {
+        body.push(chain.get(at + 1).map_or(upper, |(number, _)| *number));
+        body.extend_from_slice(rest);
+    }
+    body.extend_from_slice(payload);
+    let mut frame = [&[2; 6][..], &[4; 6], &[0x86, 0xdd]].concat();
+    let first = chain.first().map_or(upper, |(number, _)| *number);
+    frame.extend(common::frames::ip(CLIENT6.parse().unwrap(), SERVER6.parse().unwrap(), first, &body));
+    frame
+}
+
+/// The fragment header (RFC 8200, section 4.5) after its first byte.
+fn fragment(offset: usize, more: bool) -> [u8; 7] {
+    let [high, low] = ((offset as u16) | u16::from(more)).to_be_bytes();
+    [0, high, low, 0, 0, 0, 42]
+}
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+/// Eight bytes of padding, after the first.
+const PADDING: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
+
+#[test]
+fn ipv6_extension_headers_are_passed_over() {
+    let udp = common::frames::udp(4000, 53, 20);
+    let inside = Inside::new(&[SERVER6.parse::<std::net::IpAddr>().unwrap().into()]);
+    let read = |frame: &[u8]| decode(frame, 1, frame.len(), 0, &inside);
+    let plain = read(&ipv6(&[], 17, &udp)).unwrap();
+    // Routing header of type 0 with no segments left: already at its destination (RFC 8200, section 4.4).
+    let routing: &[u8] = &[0, 0, 0, 0, 0, 0, 0];
+    // RFC 4302: the length is in words of 4 bytes, less 2.
+    let authentication: &[u8] = &[4, 0, 0, 0, 0, 1, 1, 0, 0, 0, 2, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9];
+    let chains: [&[(u8, &[u8])]; 5] = [
+        &[(HOP_BY_HOP, PADDING)],
+        &[(DESTINATION, PADDING)],
+        &[(HOP_BY_HOP, PADDING), (DESTINATION, PADDING), (ROUTING, routing), (DESTINATION, PADDING)],
+        &[(51, authentication)],
+        &[(HOP_BY_HOP, PADDING), (51, authentication), (DESTINATION, PADDING)],
+    ];
+    for chain in chains {
+        let packet = read(&ipv6(chain, 17, &udp)).unwrap();
+        assert_eq!((packet.flow_key(), packet.protocol), (plain.flow_key(), 17), "{chain:?}");
+        assert_eq!(packet.payload_len(), plain.payload_len(), "{chain:?}");
+    }
+    // "No next header" (RFC 8200, section 4.7): a packet of protocol 59, whatever follows.
+    assert_eq!(read(&ipv6(&[(HOP_BY_HOP, PADDING)], 59, &udp)).unwrap().protocol, 59);
+    // A header that says it is longer than the packet.
+    assert!(read(&ipv6(&[(HOP_BY_HOP, &[200, 1, 4, 0, 0, 0, 0])], 17, &udp)).is_err());
+}
+
+/// Headers before the fragment header are repeated in every piece, those behind it are part of what is cut.
+#[test]
+fn ipv6_pieces_with_extension_headers_make_a_datagram() {
+    let udp = common::frames::udp(4000, 53, 2000);
+    let folder = tempfile::tempdir().unwrap();
+    let sequence = |frames: &[Vec<u8>]| {
+        let path = common::write(folder.path(), "t.pcap", common::pcap(frames, common::PLAIN));
+        common::load(&path, "2001:db8:1::/64", Profile::Linux)
+    };
+    let whole = sequence(&[ipv6(&[], 17, &udp)]).packets[0];
+    let options_and_udp = [&[17], PADDING, &udp].concat();
+    for (before, upper, payload) in [
+        (&[][..], 17, &udp),
+        (&[(HOP_BY_HOP, PADDING)], 17, &udp),
+        (&[], DESTINATION, &options_and_udp),
+        (&[(HOP_BY_HOP, PADDING), (DESTINATION, PADDING)], DESTINATION, &options_and_udp),
+    ] {
+        let bounds = [0, 1200, 1600, payload.len()];
+        let piece = |pair: &[usize]| {
+            let header = fragment(pair[0], pair[1] < payload.len());
+            ipv6(&[before, &[(FRAGMENT, &header)]].concat(), upper, &payload[pair[0]..pair[1]])
+        };
+        let [a, b, c] = <[Vec<u8>; 3]>::try_from(bounds.windows(2).map(piece).collect::<Vec<_>>()).unwrap();
+        for order in [[&a, &b, &c], [&c, &b, &a], [&b, &c, &a]] {
+            let trace = sequence(&order.map(Clone::clone));
+            let [datagram] = trace.datagrams.as_slice() else { panic!("{before:?} {upper}: {:?}", trace.datagrams) };
+            assert_eq!((datagram.completing, &datagram.pieces[..]), (2, &[0, 1][..]));
+            assert_eq!((datagram.packet.flow_key(), datagram.packet.protocol), (whole.flow_key(), 17));
+            assert_eq!(datagram.packet.payload_len(), whole.payload_len());
+        }
+        // RFC 5722: pieces that overlap are never complete.
+        let overlapping = piece(&[1192, 1600]);
+        assert_eq!(sequence(&[a, overlapping, b, c]).incomplete, [0, 1, 2, 3]);
+    }
+    // A piece that is all of it (RFC 6946).
+    let atomic = sequence(&[ipv6(&[(FRAGMENT, &fragment(0, false))], 17, &udp)]);
+    assert_eq!((atomic.incomplete.len(), atomic.packets.len()), (0, 1));
+    let verdict_of = atomic.datagrams.first().map_or(atomic.packets[0], |datagram| datagram.packet);
+    assert_eq!(verdict_of.flow_key(), whole.flow_key());
+}
+
 /// The header counts against the 65,535 bytes that a datagram can have (RFC 791): with its own 20 bytes
 /// and UDP's 8, 65,507 bytes of payload fit, but not if the header has 4 bytes of options.
 #[test]

@@ -7,6 +7,7 @@ mod engines;
 mod explain;
 mod info;
 mod input;
+mod load;
 mod steering;
 mod verify;
 

@@ -104,8 +104,11 @@ impl Span {
     }
 }
 
+/// An address range, with port ranges.
+type Stretch = ((u128, u128), Vec<(u32, u32)>);
+
 /// Address ranges, ascending, with the port ranges that `filter` covers there and `reference` does not.
-fn difference(filter: &[Span], reference: &[Span]) -> Vec<((u128, u128), Vec<(u32, u32)>)> {
+fn difference(filter: &[Span], reference: &[Span]) -> Vec<Stretch> {
     let spans: Vec<(bool, &Span)> =
         filter.iter().map(|span| (true, span)).chain(reference.iter().map(|span| (false, span))).collect();
     // Where the set of rules changes; a rule ends before the address after its last.

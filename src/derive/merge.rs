@@ -62,7 +62,8 @@ fn ports(rules: Vec<Rule>) -> Vec<Rule> {
 
 /// Joins blocks of the same protocol and ports.
 fn blocks(rules: Vec<Rule>) -> Vec<Rule> {
-    let mut by_ports: BTreeMap<(Option<u8>, Option<(u16, u16)>), Vec<Rule>> = BTreeMap::new();
+    type Key = (Option<u8>, Option<(u16, u16)>);
+    let mut by_ports: BTreeMap<Key, Vec<Rule>> = BTreeMap::new();
     for rule in rules {
         by_ports.entry((rule.protocol, rule.ports)).or_default().push(rule);
     }

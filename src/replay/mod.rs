@@ -5,15 +5,19 @@
 
 mod demand;
 mod order;
+mod paced;
 mod pass;
 mod pool;
 mod steer;
 mod variants;
+mod wire;
 mod world;
 
 pub use demand::Peak;
-pub use pass::{Job, Pass, Setup, pass};
+pub use paced::{Pace, Paced, Rate};
+pub use pass::{Job, Mode, Pass, Setup, pass};
 pub use pool::Pool;
 pub use steer::{Lane, Steered, Steering, Stream, steer};
 pub use variants::Workload;
+pub use wire::{Service, Wire};
 pub use world::World;
