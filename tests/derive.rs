@@ -15,7 +15,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use std::net::IpAddr;
 
-fn groups(lines: &[(Direction, &str, Option<u8>, Option<(u16, u16)>)]) -> RuleSet {
+type Line<'a> = (Direction, &'a str, Option<u8>, Option<(u16, u16)>);
+
+fn groups(lines: &[Line]) -> RuleSet {
     let mut set = RuleSet::new(World::SecurityGroups);
     for &(direction, remote, protocol, ports) in lines {
         let remote = remote.parse().unwrap();
