@@ -65,9 +65,14 @@ fn engines_are_listed() {
 
 #[test]
 fn help_is_stable() {
-    for verb in
-        [&["--help"][..], &["compare", "--help"], &["replay", "--help"], &["verify", "--help"], &["info", "--help"]]
-    {
+    for verb in [
+        &["--help"][..],
+        &["compare", "--help"],
+        &["replay", "--help"],
+        &["verify", "--help"],
+        &["info", "--help"],
+        &["gen", "--help"],
+    ] {
         let (code, stdout, _) = run(Path::new("."), verb);
         assert_eq!(code, 0);
         insta::assert_snapshot!(format!("help_{}", verb[0].trim_start_matches("--")), stdout);

@@ -3,8 +3,10 @@
 mod against;
 mod compare;
 mod engines;
+mod gen_trace;
 mod info;
 mod input;
+mod selection;
 mod steering;
 mod verify;
 
@@ -42,6 +44,9 @@ enum Verb {
     /// Describe a capture
     #[command(after_help = info::EXAMPLES)]
     Info(info::InfoArgs),
+    /// Make a synthetic trace
+    #[command(after_help = gen_trace::examples())]
+    Gen(gen_trace::GenArgs),
     /// List the engines
     Engines,
 }
@@ -85,6 +90,8 @@ pub struct InputArgs {
     /// Packets handed to an engine at once
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=64))]
     burst: u16,
+    #[command(flatten)]
+    selection: selection::SelectionArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -116,6 +123,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Verb::Replay(args) => compare::replay(args),
         Verb::Verify(args) => verify::verify(args),
         Verb::Info(args) => info::info(args),
+        Verb::Gen(args) => gen_trace::generate(args),
         Verb::Engines => engines::engines(),
     }
 }
