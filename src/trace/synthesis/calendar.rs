@@ -93,7 +93,7 @@ impl Calendar {
             self.day = self.day.max(no_earlier >> self.width);
             return;
         }
-        if self.day % DAYS == 0 {
+        if self.day.is_multiple_of(DAYS) {
             self.begin_year();
         }
         let mut flow = std::mem::replace(&mut self.days[(self.day % DAYS) as usize], NONE);

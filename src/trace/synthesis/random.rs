@@ -48,8 +48,8 @@ impl Random {
     /// An exponential variable of this mean: the gaps of a Poisson process.
     #[inline]
     pub fn exponential(&mut self, mean: u64) -> u64 {
-        let natural = u128::from(self.neg_log2()) * u128::from(LN_2) >> 32;
-        (natural * u128::from(mean) >> 32) as u64
+        let natural = (u128::from(self.neg_log2()) * u128::from(LN_2)) >> 32;
+        ((natural * u128::from(mean)) >> 32) as u64
     }
 
     /// Half to one and a half times `mean`.
@@ -75,7 +75,7 @@ pub(super) fn log2(x: u64) -> u64 {
     let mut mantissa = if whole >= 31 { x >> (whole - 31) } else { x << (31 - whole) };
     let mut fraction = 0;
     for _ in 0..LOG_BITS {
-        mantissa = mantissa * mantissa >> 31;
+        mantissa = (mantissa * mantissa) >> 31;
         let bit = mantissa >> 32;
         mantissa >>= bit;
         fraction = fraction << 1 | bit;
@@ -102,7 +102,7 @@ pub(super) fn exp2(x: u64) -> u128 {
     let mut power = 1u64 << 31;
     for (i, root) in ROOTS.iter().enumerate() {
         if x >> (31 - i) & 1 == 1 {
-            power = power * root >> 31;
+            power = (power * root) >> 31;
         }
     }
     u128::from(power) << (x >> 32).min(63)

@@ -210,7 +210,7 @@ impl Draw {
             Draw::Table { sizes, .. } if sizes.len() == 1 => sizes[0],
             Draw::Table { sizes, cumulative } => {
                 let total = cumulative.last().copied().unwrap_or(0);
-                let point = (u128::from(random.next()) * u128::from(total) >> 64) as u64;
+                let point = ((u128::from(random.next()) * u128::from(total)) >> 64) as u64;
                 let at = if sizes.len() <= 8 {
                     cumulative.iter().filter(|end| **end <= point).count()
                 } else {
@@ -221,7 +221,7 @@ impl Draw {
             // min * u^(-1/shape)
             Draw::Pareto { shape, min, max } => {
                 let power = exp2(random.neg_log2() * 1000 / shape);
-                ((power * u128::from(*min) >> 31).min(u128::from(*max))) as u32
+                ((power * u128::from(*min)) >> 31).min(u128::from(*max)) as u32
             }
         }
     }
