@@ -117,7 +117,7 @@ mod tests {
         for rate in [1, 1000, 1_000_000_000] {
             let mut calendar = Calendar::new(rate, 0);
             let mut random = Random::new(rate);
-            let mut times: Vec<u64> = (0..2000).map(|_| random.next() >> 40).collect();
+            let mut times: Vec<u64> = (0..2000).map(|_| random.draw() >> 40).collect();
             let added = times.iter().zip(0..).filter(|(at, flow)| calendar.add(*flow, **at)).count();
             let (mut found, mut due) = (Vec::new(), Vec::new());
             while !calendar.is_empty() {

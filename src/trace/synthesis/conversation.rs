@@ -115,7 +115,7 @@ impl Class {
         self.begun[family] += 1;
         let (client, from_port) = self.clients[family].client(n);
         let servers = &self.servers[family];
-        let server = servers.address(random.next() >> 32);
+        let server = servers.address(random.draw() >> 32);
         let to_port = match (traffic.kind, traffic.ports.as_slice()) {
             (Kind::Ping, _) => 0,
             // A scanner goes through a host's ports, and then to the next host: 251 steps over well-known and
@@ -138,7 +138,7 @@ impl Class {
             _ if opened => Step::Request,
             _ => Step::Syn,
         };
-        let seq = random.next();
+        let seq = random.draw();
         Flow {
             ends: Ends { from: client, to: server, from_port, to_port, v6, out: traffic.outbound },
             class,

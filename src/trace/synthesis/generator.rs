@@ -90,7 +90,7 @@ pub fn write(recipe: &Recipe, out: impl Write) -> Result<Made, SynthesisError> {
             let gap = state.step(class, now, &mut random, &mut out)?;
             last = now;
             if out.packets < most_packets && random.chance(recipe.malformed) {
-                out.damaged_copy((random.next() >> 32) as u32);
+                out.damaged_copy((random.draw() >> 32) as u32);
             }
             if out.packets >= most_packets {
                 break 'trace;

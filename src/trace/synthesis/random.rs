@@ -22,7 +22,7 @@ impl Random {
 
     /// The next 64 bits.
     #[inline(always)]
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
@@ -30,19 +30,19 @@ impl Random {
     /// Evenly from 0 to `n - 1`; 0 for none. The bias is below `n / 2^32`.
     #[inline(always)]
     pub fn below(&mut self, n: u32) -> u32 {
-        (((self.next() >> 32) * u64::from(n)) >> 32) as u32
+        (((self.draw() >> 32) * u64::from(n)) >> 32) as u32
     }
 
     /// True in this share of cases.
     #[inline(always)]
     pub fn chance(&mut self, share: Share) -> bool {
-        share.0 > 0 && (self.next() >> 32) < share.0
+        share.0 > 0 && (self.draw() >> 32) < share.0
     }
 
     /// `-log2` of an even number from (0, 1], with 32 fractional bits: an exponential variable but for a factor.
     #[inline]
     pub fn neg_log2(&mut self) -> u64 {
-        (32 << 32) - log2((self.next() >> 32) + 1)
+        (32 << 32) - log2((self.draw() >> 32) + 1)
     }
 
     /// An exponential variable of this mean: the gaps of a Poisson process.
@@ -176,7 +176,7 @@ mod tests {
     fn the_sequence_never_changes() {
         let mut random = Random::new(1);
         // Steele's reference sequence for seed 1.
-        assert_eq!([random.next(), random.next()], [0x910a_2dec_8902_5cc1, 0xbeeb_8da1_658e_ec67]);
+        assert_eq!([random.draw(), random.draw()], [0x910a_2dec_8902_5cc1, 0xbeeb_8da1_658e_ec67]);
     }
 
     #[test]

@@ -210,7 +210,7 @@ impl Draw {
             Draw::Table { sizes, .. } if sizes.len() == 1 => sizes[0],
             Draw::Table { sizes, cumulative } => {
                 let total = cumulative.last().copied().unwrap_or(0);
-                let point = ((u128::from(random.next()) * u128::from(total)) >> 64) as u64;
+                let point = ((u128::from(random.draw()) * u128::from(total)) >> 64) as u64;
                 let at = if sizes.len() <= 8 {
                     cumulative.iter().filter(|end| **end <= point).count()
                 } else {
