@@ -73,6 +73,7 @@ fn help_is_stable() {
         &["explain", "--help"],
         &["derive", "--help"],
         &["info", "--help"],
+        &["gen", "--help"],
     ] {
         let (code, stdout, _) = run(Path::new("."), verb);
         assert_eq!(code, 0);

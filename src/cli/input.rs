@@ -106,13 +106,18 @@ impl Input {
         let framed = clock.raw();
         let decoded = frames.decode(&Inside::new(&sources.inside));
         let done = clock.raw();
-        let summary = frames.summary().clone();
+        let mut summary = frames.summary().clone();
         let per_packet = |from, to| clock.ns(from, to) as f64 / (summary.packets.max(1)) as f64;
         let stages = Stages { read: per_packet(start, framed), decode: per_packet(framed, done) };
-        let trace = Trace::sequence(&frames, decoded, sources.config.profile);
+        let mut trace = Trace::sequence(&frames, decoded, sources.config.profile);
         warnings.extend(summary.warnings());
+        warnings.extend(args.selection.apply(&mut trace)?);
+        if !args.selection.is_whole() {
+            // Copies are counted with the trace.
+            summary.packets = (trace.packets.len() - trace.copies.len() + trace.ignored.len()) as u64;
+        }
         let inside = sources.inside.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        if trace.packets.is_empty() && summary.packets > 0 {
+        if trace.packets.is_empty() && summary.packets > 0 && args.selection.is_whole() {
             warnings.push(format!(
                 "no packet of {} has exactly one end inside {inside}: nothing is evaluated; `ctbench info` guesses what to protect",
                 sources.trace.display(),
@@ -208,7 +213,7 @@ fn sources(args: &InputArgs) -> anyhow::Result<Sources> {
         changed |= invalid != sources.config.invalid;
         sources.config.invalid = invalid;
     }
-    if changed || args.capacity.is_some() {
+    if changed || args.capacity.is_some() || !args.selection.is_whole() {
         sources.expect = None;
     }
     Ok(sources)
@@ -217,10 +222,17 @@ fn sources(args: &InputArgs) -> anyhow::Result<Sources> {
 fn from_scenario(input: &Path) -> anyhow::Result<Sources> {
     let (scenario, path) = Scenario::read(input)?;
     let folder = path.parent().unwrap_or(Path::new("."));
+    let trace = folder.join(&scenario.trace);
+    if let Some(recipe) = &scenario.r#gen
+        && !trace.exists()
+    {
+        eprintln!("making {} by its scenario's recipe", trace.display());
+        super::gen_trace::write_file(recipe, &trace)?;
+    }
     Ok(Sources {
         config: scenario.config(&path)?,
         title: scenario.title,
-        trace: folder.join(&scenario.trace),
+        trace,
         inside: scenario.inside,
         security_groups: scenario.security_groups.map(|file| folder.join(file)),
         network_acls: scenario.network_acls.map(|file| folder.join(file)),

@@ -5,9 +5,11 @@ mod compare;
 mod derive;
 mod engines;
 mod explain;
+mod gen_trace;
 mod info;
 mod input;
 mod load;
+mod selection;
 mod steering;
 mod verify;
 
@@ -51,6 +53,9 @@ enum Verb {
     /// Describe a capture
     #[command(after_help = info::EXAMPLES)]
     Info(info::InfoArgs),
+    /// Make a synthetic trace
+    #[command(after_help = gen_trace::examples())]
+    Gen(gen_trace::GenArgs),
     /// List the engines
     Engines,
 }
@@ -94,6 +99,8 @@ pub struct InputArgs {
     /// Packets handed to an engine at once
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=64))]
     burst: u16,
+    #[command(flatten)]
+    selection: selection::SelectionArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -127,6 +134,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Verb::Explain(args) => explain::explain(args),
         Verb::Derive(args) => derive::derive(args),
         Verb::Info(args) => info::info(args),
+        Verb::Gen(args) => gen_trace::generate(args),
         Verb::Engines => engines::engines(),
     }
 }

@@ -55,6 +55,14 @@ pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         args.steering.is_plain() || !(args.bless || args.against.is_some()),
         "--bless and --against are about the trace as captured, in its order: leave out --steering and --elephant"
     );
+    ensure!(
+        args.input.selection.is_whole() || !args.bless,
+        "--bless is about the whole trace: leave out what selects or repeats packets"
+    );
+    ensure!(
+        !args.input.selection.repeats() || args.against.is_none(),
+        "--against takes the trace as captured: leave out --loop"
+    );
     if let Some(Against::Linux) = args.against {
         return super::against::linux(args.input, args.engine.as_deref());
     }

@@ -15,7 +15,10 @@ mod error;
 mod fragments;
 mod frames;
 mod info;
+mod rounds;
+mod select;
 mod sequence;
+pub mod synthesis;
 
 pub use capture::Capture;
 pub use elephant::{Elephant, ElephantError};
@@ -23,4 +26,6 @@ pub use error::TraceError;
 pub use fragments::Datagram;
 pub use frames::{Cut, Frame, Frames, Summary};
 pub use info::Info;
+pub use rounds::{Rounds, RoundsError};
+pub use select::Selection;
 pub use sequence::{Decoded, Trace};
