@@ -37,6 +37,7 @@
 pub mod cli;
 pub mod conntrack;
 pub mod engine;
+pub mod flow_log;
 pub mod measure;
 pub mod packet;
 pub mod policy;

@@ -3,6 +3,8 @@
 mod against;
 mod compare;
 mod engines;
+mod flow_log;
+mod gen_rules;
 mod info;
 mod input;
 mod steering;
@@ -44,6 +46,9 @@ enum Verb {
     Info(info::InfoArgs),
     /// List the engines
     Engines,
+    /// Make security groups and network ACLs of any size, as the AWS CLI prints them
+    #[command(after_help = gen_rules::EXAMPLES)]
+    GenRules(gen_rules::GenRulesArgs),
 }
 
 /// A trace and its rules.
@@ -117,5 +122,6 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Verb::Verify(args) => verify::verify(args),
         Verb::Info(args) => info::info(args),
         Verb::Engines => engines::engines(),
+        Verb::GenRules(args) => gen_rules::gen_rules(args),
     }
 }

@@ -70,6 +70,26 @@ pub fn ends(frame: &[u8], link_type: u32, wire_len: usize) -> Result<(IpAddr, Ip
     Ok((ip.source, ip.destination))
 }
 
+/// What stands on the outside of an IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who sent it.
+    pub source: IpAddr,
+    /// Whom to.
+    pub destination: IpAddr,
+    /// Bytes of the whole packet, its header included, on the wire.
+    pub len: usize,
+}
+
+/// Reads a frame as far as its IP header.
+pub fn envelope(frame: &[u8], link_type: u32, wire_len: usize) -> Result<Envelope, Ignored> {
+    let bytes = link::ip_packet(frame, link_type)?;
+    let ip = ip_header(bytes, wire_len.saturating_sub(frame.len() - bytes.len())).map_err(Ignored::Malformed)?;
+    // The payload is a part of the packet.
+    let headers = ip.payload.as_ptr().addr() - bytes.as_ptr().addr();
+    Ok(Envelope { source: ip.source, destination: ip.destination, len: headers + ip.payload_len })
+}
+
 /// Reads an IPv4 or IPv6 header.
 #[inline]
 pub(super) fn ip_header(bytes: &[u8], wire_len: usize) -> Result<Ip<'_>, Malformed> {
