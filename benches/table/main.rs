@@ -5,6 +5,7 @@
 //! minute of the machine slows all; ratios are of one block, their median is shown with a 95 % bootstrap interval.
 
 mod flows;
+#[path = "../common/probe.rs"]
 mod probe;
 mod subject;
 mod traffic;

@@ -49,7 +49,7 @@ pub fn decode_ip(bytes: &[u8], wire_len: usize, time_ns: u64, inside: &Inside) -
     if let (Some(Fragment { offset: 0, .. }), true) = (ip.fragment, ip.source.is_ipv6()) {
         ip = past_extensions(ip).map_err(Ignored::Malformed)?;
     }
-    let (local, remote, direction) = match (inside.contains(ip.source), inside.contains(ip.destination)) {
+    let (local, remote, direction) = match inside.ends(ip.source, ip.destination) {
         (true, false) => (ip.source, ip.destination, Direction::Out),
         (false, true) => (ip.destination, ip.source, Direction::In),
         (false, false) => return Err(Ignored::NeitherInside),

@@ -14,6 +14,7 @@ mod elephant;
 mod error;
 mod fragments;
 mod frames;
+mod headers;
 mod info;
 mod sequence;
 mod without;

@@ -1,12 +1,23 @@
 //! The floor: random cache lines read, changed and written, prefetched in bursts, over as much memory as the
 //! table has, in pages of the same size.
 
-use super::subject::Span;
 use ctbench::measure::Clock;
 use ctbench::measure::statistics::Random;
 use ctbench::replay::Pool;
 use memmap2::MmapMut;
 use std::hint::black_box;
+
+/// From the first core's start to the last one's end, in ns.
+#[derive(Clone, Copy)]
+pub struct Span(pub f64);
+
+impl Span {
+    pub fn of(clock: &Clock, spans: &[(u64, u64)]) -> Self {
+        let start = spans.iter().map(|span| span.0).min().unwrap_or(0);
+        let end = spans.iter().map(|span| span.1).max().unwrap_or(0);
+        Span(clock.ns(start, end) as f64)
+    }
+}
 
 pub struct Probe {
     map: MmapMut,
