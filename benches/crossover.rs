@@ -123,6 +123,7 @@ struct Connections<'a> {
     shard_hash: FlowHash,
     flows: usize,
     next_new: u64,
+    segments: u64,
     now_ns: u64,
     random: &'a mut Random,
 }
@@ -136,7 +137,7 @@ impl<'a> Connections<'a> {
         };
         let targets = tcp.map(|(_, rule)| target(rule.remote, rule.ports.expect("TCP rules have ports").0)).collect();
         let shard_hash = FlowHash::new(HashKey::from_seed(1));
-        Connections { targets, shard_hash, flows, next_new: flows as u64, now_ns: 1 << 40, random }
+        Connections { targets, shard_hash, flows, next_new: flows as u64, segments: 0, now_ns: 1 << 40, random }
     }
 
     /// A segment of connection `n`.
@@ -146,7 +147,11 @@ impl<'a> Connections<'a> {
         let remote = IpAddr::V4(Ipv4Addr::from_bits(net | mixed as u32 & hosts));
         // Port and local address tell all numbers apart.
         let local = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | (n >> 16) as u32 & 0x00ff_ffff));
-        let tcp = TcpFields { flags, seq, ack, sack_or_options: 0, window: 64_000, payload_len: 0 };
+        // The window differs from one segment to the next: the same again is a retransmission, and three shorten the
+        // connection's life.
+        self.segments += 1;
+        let window = 60_000 + (self.segments % 4_001) as u16;
+        let tcp = TcpFields { flags, seq, ack, sack_or_options: 0, window, payload_len: 0 };
         self.now_ns += UNANSWERED_NS / self.flows as u64;
         let packet = Packet::new(local, remote, direction, protocol::TCP, self.now_ns).with_ports(port, n as u16);
         let packet = packet.with_tcp(tcp);
@@ -248,7 +253,12 @@ impl Bench {
             connections.random.shuffle(&mut order);
             for variant in order {
                 let count = if matches!(variant, 1 | 3) { few } else { PACKETS };
+                let now_ns = connections.now_ns;
                 let pass = connections.pass(count, churn);
+                if variant < 3 {
+                    // The table sees none of it.
+                    connections.now_ns = now_ns;
+                }
                 let ns = match variant {
                     0 => run(&self.clock, &mut Null, &pass, &mut decisions),
                     1 => {
