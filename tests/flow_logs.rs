@@ -3,6 +3,7 @@
 mod common;
 
 use common::frames::ip;
+use common::write;
 use common::*;
 use ctbench::conntrack::{Config, Profile};
 use ctbench::flow_log::*;
