@@ -102,11 +102,26 @@ impl Field {
     /// True if no capture tells it: it is `-` unless the user says what it is.
     pub fn is_label(self) -> bool {
         use Field::*;
-        match self {
-            Version | SrcAddr | DstAddr | SrcPort | DstPort | Protocol | Packets | Bytes | Start | End | Action
-            | LogStatus | TcpFlags | Type | PktSrcAddr | PktDstAddr | FlowDirection => false,
-            _ => true,
-        }
+        !matches!(
+            self,
+            Version
+                | SrcAddr
+                | DstAddr
+                | SrcPort
+                | DstPort
+                | Protocol
+                | Packets
+                | Bytes
+                | Start
+                | End
+                | Action
+                | LogStatus
+                | TcpFlags
+                | Type
+                | PktSrcAddr
+                | PktDstAddr
+                | FlowDirection
+        )
     }
 }
 
