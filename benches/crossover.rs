@@ -112,7 +112,9 @@ impl Table for PerCore {
 }
 
 /// Rules in a form that engines take.
-fn form<R>(rules: R) -> [Epoch<Groups<R>>; 1] {
+type Form<R> = [Epoch<Groups<R>>; 1];
+
+fn form<R>(rules: R) -> Form<R> {
     [Epoch { from_ns: 0, rules: Groups { rules, untracked: Untracked::default() } }]
 }
 
@@ -227,7 +229,7 @@ struct Bench {
 impl Bench {
     fn stateful<R: Evaluate, T: Table>(
         &self,
-        rules: &[Epoch<Groups<R>>; 1],
+        rules: &Form<R>,
         table: &mut T,
         pass: &(Vec<Packet>, Vec<u16>),
         decisions: &mut Vec<Decision>,
@@ -239,7 +241,7 @@ impl Bench {
 
     fn cell<T: Table>(
         &self,
-        forms: (&[Epoch<Groups<Linear>>; 1], &[Epoch<Groups<Compiled>>; 1]),
+        forms: (&Form<Linear>, &Form<Compiled>),
         table: &mut T,
         connections: &mut Connections,
         churn: usize,
