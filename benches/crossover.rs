@@ -9,15 +9,13 @@
 //! as many packets as there are flows. All variants run in each round, in random order; a cell is the median over rounds
 //! of stateful by stateless, the `null` engine's time subtracted from both: below 1, remembering is cheaper.
 
-#[path = "common/probe.rs"]
-mod probe;
 #[path = "common/rules.rs"]
 mod rules;
 
 use ctbench::conntrack::{Config, OnFull, Profile, Tracker};
 use ctbench::engine::{Decision, Engine, Groups, NoStamps, Null, State, Stateful, Stateless, Verdict};
 use ctbench::measure::statistics::{Random, median};
-use ctbench::measure::{Clock, Host};
+use ctbench::measure::{Clock, Host, Probe};
 use ctbench::packet::{Direction, Packet, TcpFields, protocol};
 use ctbench::policy::compiled::Compiled;
 use ctbench::policy::linear::Linear;
@@ -27,7 +25,6 @@ use ctbench::replay::Pool;
 use ctbench::table::access::{OwnedTable, SharedTable};
 use ctbench::table::{FlowHash, FlowTable, Geometry, HashKey, lockfree::LockFree, percore::PerCore};
 use ipnet::IpNet;
-use probe::Probe;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
@@ -329,10 +326,10 @@ impl Bench {
                     let some = connections.handshakes(from..(from + PACKETS as u64).min(flows as u64));
                     self.stateful(&compiled, &mut table, &some, &mut decisions);
                 }
-                let mut probe = Probe::new(table.bytes());
+                let mut probe = Probe::new(table.bytes()).expect("memory for the probe");
                 let pool = Pool::new(1).expect("a worker");
                 let touches: Vec<f64> = (0..self.rounds)
-                    .map(|_| probe.touch(&self.clock, &pool, PACKETS as u64, BURST).0 / PACKETS as f64)
+                    .map(|_| probe.touch(&self.clock, &pool, PACKETS as u64, BURST) as f64 / PACKETS as f64)
                     .collect();
                 let mut line = format!("{count:6}");
                 let mut hit = None;

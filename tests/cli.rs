@@ -198,6 +198,73 @@ fn steering_is_an_option_and_its_results_say_so() {
 }
 
 #[test]
+fn an_open_loop_counts_from_when_packets_were_due() {
+    let folder = fixture();
+    write(folder.path(), "scenario.toml", scenario(""));
+    let run_paced = |options: &[&str]| {
+        let arguments = ["compare", "scenario.toml", "--load", "paced", "--cores", "1,2", "--json", "result.json"];
+        let (code, stdout, stderr) = run(folder.path(), &[&arguments[..], &QUICK, options].concat());
+        assert_eq!(code, 0, "{stdout}{stderr}");
+        assert!(stdout.contains("Open loop: packets are due"), "{stdout}");
+        let result: Value =
+            serde_json::from_str(&fs::read_to_string(folder.path().join("result.json")).unwrap()).unwrap();
+        assert_valid(&result);
+        (result["runs"].as_array().unwrap().clone(), result)
+    };
+    // A queue that holds the whole trace loses nothing, whatever the machine does.
+    let (runs, result) = run_paced(&["--pps", "100000", "--queue", "1000000"]);
+    assert!(runs.len() >= 8);
+    assert_eq!(result["comparisons"], serde_json::json!([]));
+    for run in &runs {
+        assert_eq!((run["load"].as_str(), run["lost"].as_u64()), (Some("paced"), Some(0)), "{run}");
+        assert_eq!(run["offered_pps"], 100_000.0);
+        assert_eq!(run["throughput"], Value::Null);
+        let paced = &run["paced"];
+        assert_eq!(
+            paced["offered"].as_u64(),
+            Some(paced["passes"].as_u64().unwrap() * run["packets"].as_u64().unwrap())
+        );
+        assert_eq!(run["latency_ns"]["count"], paced["offered"]);
+        assert_eq!(run["latency_ns"]["recorder"], "burst");
+        assert!(paced["service_ns"]["count"].as_u64() <= paced["offered"].as_u64());
+        // Waiting comes on top of service.
+        assert!(run["latency_ns"]["max"].as_u64() >= paced["service_ns"]["min"].as_u64(), "{run}");
+    }
+    // All at once, and room for one: what is served and what is lost make up what was due.
+    let (runs, _) = run_paced(&["--multiplier", "1e15", "--queue", "1", "--burst", "1"]);
+    for run in &runs {
+        let count = |value: &Value| value.as_u64().unwrap();
+        assert_eq!(count(&run["lost"]) + count(&run["latency_ns"]["count"]), count(&run["paced"]["offered"]), "{run}");
+        assert!(count(&run["lost"]) > 0, "{run}");
+        assert_eq!(run["error"], Value::Null, "verdicts after a loss are not compared");
+    }
+    for (options, word) in [
+        (vec!["--pps", "5"], "--load paced"),
+        (vec!["--multiplier", "2"], "--load paced"),
+        (vec!["--load", "paced", "--steering", "spray"], "--steering symmetric"),
+    ] {
+        let (code, _, stderr) = run(folder.path(), &[&["compare", "scenario.toml"][..], &options].concat());
+        assert_eq!(code, 1, "{stderr}");
+        assert!(stderr.contains(word), "{stderr}");
+    }
+    for wrong in [["--pps", "0"], ["--pps", "NaN"], ["--multiplier", "-1"], ["--queue", "0"]] {
+        let (code, ..) = run(folder.path(), &[&["compare", "scenario.toml", "--load", "paced"][..], &wrong].concat());
+        assert_eq!(code, 2, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_is_not_fit_is_refused_if_asked() {
+    let folder = fixture();
+    write(folder.path(), "scenario.toml", scenario(""));
+    // More workers than any machine of today has cores.
+    let arguments = ["compare", "scenario.toml", "--cores", "1000", "--engine", "null", "--strict"];
+    let (code, stdout, stderr) = run(folder.path(), &arguments);
+    assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+    assert!(stderr.contains("--strict: this machine is not fit") && stderr.contains("1000 workers on"), "{stderr}");
+}
+
+#[test]
 fn steering_that_cannot_be_is_refused() {
     let folder = fixture();
     let at = folder.path();

@@ -185,7 +185,10 @@ fn logged(capture: &Capture, workload: &Workload, interval_s: u64, format: &Form
     lines
 }
 
-fn rule_set(world: World, rules: &[(Direction, &str, Option<u8>, Option<(u16, u16)>, bool)]) -> RuleSet {
+/// Direction, remote block, protocol, ports, allow.
+type Line<'a> = (Direction, &'a str, Option<u8>, Option<(u16, u16)>, bool);
+
+fn rule_set(world: World, rules: &[Line]) -> RuleSet {
     let mut set = RuleSet::new(world);
     for (direction, remote, protocol, ports, allow) in rules {
         let rule = Rule {

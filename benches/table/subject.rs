@@ -1,8 +1,8 @@
 //! The tables that are measured, under one roof.
 
 use super::flows::SHARDS;
-pub use super::probe::Span;
 use ctbench::conntrack::{Connection, OnFull, Windows};
+use ctbench::measure::Clock;
 use ctbench::packet::FlowKey;
 use ctbench::replay::Pool;
 use ctbench::table::access::{OwnedTable, SharedTable};
@@ -21,6 +21,18 @@ use std::sync::Mutex;
 pub trait Work: Sync {
     type Output: Send;
     fn run<T: FlowTable>(&self, core: usize, table: &mut T) -> Self::Output;
+}
+
+/// From the first core's start to the last one's end, in ns.
+#[derive(Clone, Copy)]
+pub struct Span(pub f64);
+
+impl Span {
+    pub fn of(clock: &Clock, spans: &[(u64, u64)]) -> Self {
+        let start = spans.iter().map(|span| span.0).min().unwrap_or(0);
+        let end = spans.iter().map(|span| span.1).max().unwrap_or(0);
+        Span(clock.ns(start, end) as f64)
+    }
 }
 
 /// A table. Owned ones come one a core.

@@ -7,6 +7,7 @@ mod flow_log;
 mod gen_rules;
 mod info;
 mod input;
+mod load;
 mod steering;
 mod verify;
 

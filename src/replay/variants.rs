@@ -2,7 +2,7 @@
 
 use super::World;
 use super::world::Form;
-use super::{Job, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer};
+use super::{Job, Mode, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer};
 use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
@@ -119,6 +119,18 @@ impl Workload {
         let stream = if kind.is_stateful() { Stream::Datagrams } else { Stream::Pieces };
         let hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
         steer(&self.trace, stream, self.steering, cores, &hash, self.geometry.shards)
+    }
+
+    /// An engine that is not in the registry, ready to be replayed. `steered` must have a lane for each of its cores.
+    pub fn variant_of<'a, S: Setup + 'a>(
+        &'a self,
+        setup: S,
+        steered: &'a Steered,
+        pool: &'a Pool,
+        clock: &'a Clock,
+        burst: usize,
+    ) -> Box<dyn Variant + 'a> {
+        Box::new(Prepared { workload: self, job: Job { steered, pool, burst, clock }, setup })
     }
 
     /// What the reference says, in trace order: the stateful one over the groups, or the stateless
@@ -377,8 +389,8 @@ fn boxed<'a, S: Setup + 'a>(workload: &'a Workload, job: Job<'a>, setup: S) -> O
 }
 
 impl<S: Setup> Variant for Prepared<'_, S> {
-    fn pass(&mut self, stamped: bool, buffers: Vec<Vec<Decision>>) -> Pass {
-        pass(&self.job, &mut self.setup, stamped, buffers)
+    fn pass(&mut self, mode: Mode, buffers: Vec<Vec<Decision>>) -> Pass {
+        pass(&self.job, &mut self.setup, mode, buffers)
     }
 
     fn digest(&self, lanes: &[Vec<Decision>]) -> u64 {
