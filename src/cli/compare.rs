@@ -1,5 +1,6 @@
 //! `ctbench compare` and `ctbench replay`
 
+use super::flow_log;
 use super::input::Input;
 use super::load::LoadArgs;
 use super::steering::{self, SteeringArgs};
@@ -33,7 +34,8 @@ Examples:
 pub(super) const REPLAY_EXAMPLES: &str = "\
 Examples:
   ctbench replay --engine stateful-lockfree-linear --verdicts verdicts.csv
-  ctbench replay my.pcap --inside 10.0.1.5/32 --security-groups sg.json --engine reference --verdicts -";
+  ctbench replay my.pcap --inside 10.0.1.5/32 --security-groups sg.json --engine reference --verdicts -
+  ctbench replay --engine stateful-lockfree-linear --flow-log flows.log.gz --flow-log-field account-id=123456789012";
 
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
@@ -90,6 +92,8 @@ struct RunArgs {
     /// Write one CSV row a packet with its verdict, of a single engine (`-` for stdout)
     #[arg(long, value_name = "FILE")]
     verdicts: Option<PathBuf>,
+    #[command(flatten)]
+    flow_log: flow_log::WriteArgs,
     /// No progress bar, no table
     #[arg(long)]
     quiet: bool,
@@ -147,9 +151,14 @@ fn execute(
         let one = matches!(kinds.as_deref(), Some([_]));
         ensure!(one, "--verdicts writes the verdicts of one engine: name it with --engine");
     }
+    let flow_log_settings = args.flow_log.settings()?;
     let clock = Clock::new();
     let mut input = Input::load(input_args, &clock)?;
     args.steering.apply(input_args, &mut input)?;
+    ensure!(
+        args.flow_log.flow_log.is_none() || input.elephant.is_none(),
+        "--flow-log is about the trace as captured: leave out --elephant"
+    );
     let kinds = runnable(&input, kinds, baseline)?;
     let cores = core_counts(&args.cores);
     let (host, clock_floor) = (Host::read(), clock.floor());
@@ -158,7 +167,8 @@ fn execute(
         let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
         bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
     }
-    let text_wanted = !args.quiet && ![&args.json, &args.csv, &args.verdicts].into_iter().any(is_stdout);
+    let text_wanted =
+        !args.quiet && ![&args.json, &args.csv, &args.verdicts, &args.flow_log.flow_log].into_iter().any(is_stdout);
     let mut out = std::io::stdout().lock();
     if text_wanted {
         write!(out, "{}", report::text::heading(&input.about()))?;
@@ -213,6 +223,9 @@ fn execute(
         let write =
             |out: &mut dyn Write| report::verdicts::write(out, &input.workload.trace, &results.decisions, rules);
         write_with(path, &mut out, write)?;
+    }
+    if let Some(path) = &args.flow_log.flow_log {
+        flow_log::write(path, &mut out, &input, &flow_log_settings)?;
     }
     out.flush()?;
     let wrong = results.runs.iter().any(|run| run.error.is_some());

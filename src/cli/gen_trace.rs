@@ -1,12 +1,13 @@
 //! `ctbench gen`
 
+use super::gen_rules::{self, GenRulesArgs};
 use crate::conntrack::Profile;
 use crate::packet::Inside;
 use crate::scenario::Scenario;
 use crate::trace::synthesis::{self, FlowSizes, Made, PROFILES, PacketSizes, Recipe, Share};
 use crate::trace::{Capture, Info, Trace};
 use anyhow::{Context, bail, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -31,8 +32,10 @@ Examples:
 
 /// Arguments of `gen`.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct GenArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// A profile, a recipe file, or a scenario with a `gen` table
     #[arg(value_name = "PROFILE", required_unless_present = "like")]
     profile: Option<String>,
@@ -89,7 +92,18 @@ pub(super) struct GenArgs {
     snaplen: Option<u32>,
 }
 
+/// What else can be made.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Make security groups and network ACLs of any size, as the AWS CLI prints them
+    #[command(after_help = gen_rules::EXAMPLES)]
+    Rules(GenRulesArgs),
+}
+
 pub(super) fn generate(args: GenArgs) -> anyhow::Result<ExitCode> {
+    if let Some(Other::Rules(args)) = args.other {
+        return gen_rules::gen_rules(args);
+    }
     let mut recipe = match (&args.like, &args.profile) {
         (Some(capture), _) => fit(capture, &args.inside)?,
         (None, Some(name)) => named(name)?,

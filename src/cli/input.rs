@@ -104,7 +104,9 @@ impl Input {
         let capture = Capture::open(&sources.trace)?;
         let frames = capture.frames()?;
         let framed = clock.raw();
-        let decoded = frames.decode(&Inside::new(&sources.inside));
+        let every_header = capture.is_header_trace() && sources.inside.is_empty();
+        let inside = if every_header { Inside::destinations() } else { Inside::new(&sources.inside) };
+        let decoded = frames.decode(&inside);
         let done = clock.raw();
         let mut summary = frames.summary().clone();
         let per_packet = |from, to| clock.ns(from, to) as f64 / (summary.packets.max(1)) as f64;
@@ -256,7 +258,7 @@ fn from_scenario(input: &Path) -> anyhow::Result<Sources> {
 fn from_capture(args: &InputArgs, input: &Path) -> anyhow::Result<Sources> {
     // A path that does not exist is the mistake to name first.
     std::fs::metadata(input).with_context(|| format!("cannot open {}", input.display()))?;
-    if args.inside.is_empty() {
+    if args.inside.is_empty() && !Capture::open(input).is_ok_and(|capture| capture.is_header_trace()) {
         bail!(
             "a capture needs --inside: which addresses are protected? `ctbench info {}` gives a guess",
             input.display()
@@ -326,7 +328,10 @@ impl Input {
             flows: self.flows,
             duration_s: self.summary.duration_s(),
             wire_bytes: self.summary.wire_bytes,
-            inside: self.inside.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            inside: match self.inside.as_slice() {
+                [] => "every destination".into(),
+                blocks => blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            },
             rules: [count(&w.groups), count(&w.acl)],
             read_ns: self.stages.read,
             decode_ns: self.stages.decode,

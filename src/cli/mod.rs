@@ -5,6 +5,8 @@ mod compare;
 mod derive;
 mod engines;
 mod explain;
+mod flow_log;
+mod gen_rules;
 mod gen_trace;
 mod info;
 mod input;
@@ -53,7 +55,7 @@ enum Verb {
     /// Describe a capture
     #[command(after_help = info::EXAMPLES)]
     Info(info::InfoArgs),
-    /// Make a synthetic trace
+    /// Make a synthetic trace, or rules
     #[command(after_help = gen_trace::examples())]
     Gen(gen_trace::GenArgs),
     /// List the engines

@@ -49,7 +49,7 @@ pub fn decode_ip(bytes: &[u8], wire_len: usize, time_ns: u64, inside: &Inside) -
     if let (Some(Fragment { offset: 0, .. }), true) = (ip.fragment, ip.source.is_ipv6()) {
         ip = past_extensions(ip).map_err(Ignored::Malformed)?;
     }
-    let (local, remote, direction) = match (inside.contains(ip.source), inside.contains(ip.destination)) {
+    let (local, remote, direction) = match inside.ends(ip.source, ip.destination) {
         (true, false) => (ip.source, ip.destination, Direction::Out),
         (false, true) => (ip.destination, ip.source, Direction::In),
         (false, false) => return Err(Ignored::NeitherInside),
@@ -68,6 +68,26 @@ pub fn ends(frame: &[u8], link_type: u32, wire_len: usize) -> Result<(IpAddr, Ip
     let ip = link::ip_packet(frame, link_type)?;
     let ip = ip_header(ip, wire_len.saturating_sub(frame.len() - ip.len())).map_err(Ignored::Malformed)?;
     Ok((ip.source, ip.destination))
+}
+
+/// What stands on the outside of an IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who sent it.
+    pub source: IpAddr,
+    /// Whom to.
+    pub destination: IpAddr,
+    /// Bytes of the whole packet, its header included, on the wire.
+    pub len: usize,
+}
+
+/// Reads a frame as far as its IP header.
+pub fn envelope(frame: &[u8], link_type: u32, wire_len: usize) -> Result<Envelope, Ignored> {
+    let bytes = link::ip_packet(frame, link_type)?;
+    let ip = ip_header(bytes, wire_len.saturating_sub(frame.len() - bytes.len())).map_err(Ignored::Malformed)?;
+    // The payload is a part of the packet.
+    let headers = ip.payload.as_ptr().addr() - bytes.as_ptr().addr();
+    Ok(Envelope { source: ip.source, destination: ip.destination, len: headers + ip.payload_len })
 }
 
 /// Reads an IPv4 or IPv6 header.

@@ -13,7 +13,7 @@ mod link;
 mod piece;
 mod transport;
 
-pub use decode::{Fragment, decode, decode_ip, ends};
+pub use decode::{Envelope, Fragment, decode, decode_ip, ends, envelope};
 pub use flow_key::FlowKey;
 pub use ignored::{Exempt, Ignored, Malformed};
 pub use inside::Inside;

@@ -4,6 +4,7 @@
 //! ordered list of allows and denies of which the first match wins. Both are compiled to a
 //! [`RuleSet`]: per direction a list of [`Rule`]s in the order in which they are tried.
 
+mod classbench;
 pub mod compiled;
 mod cursor;
 mod document;
@@ -17,6 +18,7 @@ mod options;
 mod origin;
 pub mod quota;
 mod security_groups;
+pub mod synthetic;
 pub mod untracked;
 
 pub use epochs::{Epoch, Epochs};

@@ -5,7 +5,7 @@
 
 use super::cursor::Cursor;
 use super::document::{NETWORK_ACLS, listing, read, records, truncation};
-use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, World, fields};
+use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, World, classbench, fields};
 use crate::packet::{Direction, protocol};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -25,6 +25,9 @@ const SHADOW_SEARCH_LIMIT: usize = 1_000;
 /// # Errors
 /// [`PolicyError`] says what is wrong and where.
 pub fn load_network_acl(path: &Path, options: &LoadOptions) -> Result<Loaded, PolicyError> {
+    if let Some(filters) = classbench::load(path, World::NetworkAcl)? {
+        return Ok(filters);
+    }
     let document = read(path)?;
     let top = Cursor::top(path, &document);
     let acl = select(&top, options.acl.as_deref())?;

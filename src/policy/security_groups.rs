@@ -5,7 +5,7 @@
 
 use super::cursor::Cursor;
 use super::document::{SECURITY_GROUPS, listing, read, records, truncation};
-use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, Unresolved, World, fields};
+use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, Unresolved, World, classbench, fields};
 use crate::packet::Direction;
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// # Errors
 /// [`PolicyError`] says what is wrong and where.
 pub fn load_security_groups(path: &Path, options: &LoadOptions) -> Result<Loaded, PolicyError> {
+    if let Some(filters) = classbench::load(path, World::SecurityGroups)? {
+        return Ok(filters);
+    }
     let document = read(path)?;
     let top = Cursor::top(path, &document);
     let groups = select(&top, &options.groups)?;

@@ -136,8 +136,14 @@ impl Workload {
     /// What the reference says, in trace order: the stateful one over the groups, or the stateless
     /// one over the ACL. `None` if those rules were not given.
     pub fn reference(&self, stateful: bool) -> Option<Vec<Decision>> {
-        let kind = if stateful { Kind::Reference } else { Kind::StatelessLinear };
-        let steered = self.steered(kind, 1);
+        self.reference_of(&self.trace, stateful)
+    }
+
+    /// The same of another trace: of what is left when another filter has dropped some packets.
+    pub fn reference_of(&self, trace: &Trace, stateful: bool) -> Option<Vec<Decision>> {
+        let stream = if stateful { Stream::Datagrams } else { Stream::Pieces };
+        let hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
+        let steered = steer(trace, stream, self.steering, 1, &hash, self.geometry.shards);
         let packets = &steered.lanes[0].packets;
         let decisions: Vec<Decision> = if stateful {
             let mut engine = self.reference_engine(&self.config)?;
@@ -146,7 +152,7 @@ impl Workload {
             let mut engine = reference::Stateless::new(self.acl.as_ref()?.reference());
             packets.iter().map(|packet| engine.decide(packet)).collect()
         };
-        Some(steered.gather(&self.trace, &[decisions]))
+        Some(steered.gather(trace, &[decisions]))
     }
 
     pub(super) fn reference_engine(&self, config: &Config) -> Option<reference::Stateful<'_>> {

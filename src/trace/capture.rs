@@ -1,6 +1,6 @@
 //! A capture file in memory.
 
-use super::TraceError;
+use super::{TraceError, headers};
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 /// A mapped capture file.
 pub struct Capture {
     path: PathBuf,
-    bytes: Mmap,
+    /// The file.
+    file: Mmap,
+    /// The capture that it stands for, if it is a header trace.
+    made: Option<Mmap>,
     pub(super) format: Format,
 }
 
@@ -32,13 +35,19 @@ impl Capture {
         // system ends us with SIGBUS; if it changes bytes, we read other frames, and every length
         // is checked against the map before it is used.
         let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let format = recognise(path, &bytes)?;
-        Ok(Capture { path: path.to_owned(), bytes, format })
+        let made = if headers::recognise(&bytes) { Some(headers::capture(path, &bytes)?) } else { None };
+        let format = recognise(path, made.as_ref().unwrap_or(&bytes))?;
+        Ok(Capture { path: path.to_owned(), file: bytes, made, format })
     }
 
-    /// The file's bytes.
+    /// The file's bytes; of a header trace, those of the capture that it stands for.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.made.as_ref().unwrap_or(&self.file)
+    }
+
+    /// True for a ClassBench header trace: a list of headers, in no direction.
+    pub fn is_header_trace(&self) -> bool {
+        self.made.is_some()
     }
 
     /// The file's name.
@@ -48,7 +57,7 @@ impl Capture {
 
     /// SHA-256 of the whole file, in hexadecimal.
     pub fn sha256(&self) -> String {
-        Sha256::digest(&self.bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(&self.file).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -48,6 +48,16 @@ pub enum TraceError {
         /// What is wrong.
         reason: String,
     },
+    /// A line of a header trace that is no header.
+    #[error("{path}: line {line}: {problem}")]
+    HeaderLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong, and what is allowed.
+        problem: &'static str,
+    },
     /// More frames than frame numbers.
     #[error("{0} holds more than 4,294,967,295 packets; split it, for example with editcap")]
     TooManyPackets(PathBuf),

@@ -14,11 +14,13 @@ mod elephant;
 mod error;
 mod fragments;
 mod frames;
+mod headers;
 mod info;
 mod rounds;
 mod select;
 mod sequence;
 pub mod synthesis;
+mod without;
 
 pub use capture::Capture;
 pub use elephant::{Elephant, ElephantError};
