@@ -6,7 +6,6 @@ use super::{InputArgs, WRONG_VERDICTS};
 use crate::engine::registry::{Kind, select};
 use crate::measure::{self, Clock, Host, Plan};
 use crate::report::{self, Report};
-use crate::trace::Capture;
 use crate::verify::{Judge, changes};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -152,7 +151,7 @@ fn execute(
 
     let mut about = input.about();
     if args.json.is_some() {
-        about.trace_sha256 = Some(Capture::open(&input.trace_path)?.sha256());
+        about.trace_sha256 = Some(input.capture.sha256());
     }
     let report = Report {
         command: std::env::args().collect::<Vec<_>>().join(" "),
