@@ -241,7 +241,8 @@ impl File {
             Stop::More { needed } => format!("a record needs {needed} bytes where {left} are left"),
             Stop::Damaged(reason) => reason,
         };
-        self.summary.cuts.push(Cut { path: source.path.clone(), offset, reason });
+        let packets = self.summary.packets;
+        self.summary.cuts.push(Cut { path: source.path.clone(), offset, reason, packets });
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Cut {
     pub offset: u64,
     /// What is wrong there.
     pub reason: String,
+    /// Packets of the file before it.
+    pub packets: u64,
 }
 
 /// What a capture says of itself.
@@ -56,9 +58,9 @@ impl Summary {
     /// What the user should know, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let cut = |cut: &Cut| {
-            let Cut { path, offset, reason } = cut;
+            let Cut { path, offset, reason, packets } = cut;
             format!(
-                "the capture is cut off at byte {offset} of {}: {reason}; the packets before it are used",
+                "the capture is cut off at byte {offset} of {}: {reason}; the {packets} packets before it are used",
                 path.display()
             )
         };
