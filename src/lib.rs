@@ -36,7 +36,9 @@
 
 pub mod cli;
 pub mod conntrack;
+pub mod derive;
 pub mod engine;
+pub mod explain;
 pub mod measure;
 pub mod packet;
 pub mod policy;

@@ -16,7 +16,7 @@ pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result
     use super::{ProfileArg, WRONG_VERDICTS};
     use crate::engine::registry::Kind;
     use crate::measure::Clock;
-    use crate::replay::{Pool, World};
+    use crate::replay::{Mode, Pool, World};
     use crate::verify::linux::{self, Agreement, Job};
     use anyhow::{Context, ensure};
     use std::io::Write;
@@ -64,7 +64,7 @@ pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result
                     let steered = workload.steered(kind, 1);
                     let variant = workload.variant(kind, &steered, &pool, &clock, workload.burst);
                     variant.map(|mut variant| {
-                        let pass = variant.pass(false, Vec::new());
+                        let pass = variant.pass(Mode::Throughput, Vec::new());
                         variant.gather(&pass.decisions)
                     })
                 }

@@ -2,9 +2,12 @@
 
 mod against;
 mod compare;
+mod derive;
 mod engines;
+mod explain;
 mod info;
 mod input;
+mod load;
 mod steering;
 mod verify;
 
@@ -40,6 +43,12 @@ enum Verb {
     /// Check every engine's verdicts against the reference, untimed
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
+    /// Say of every flow which rule accepted or dropped it in each world, and why the worlds differ
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::ExplainArgs),
+    /// Derive the stateless twin of security groups, and say what it exposes and where it differs
+    #[command(after_help = derive::EXAMPLES)]
+    Derive(derive::DeriveArgs),
     /// Describe a capture
     #[command(after_help = info::EXAMPLES)]
     Info(info::InfoArgs),
@@ -150,6 +159,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Verb::Compare(args) => compare::compare(args),
         Verb::Replay(args) => compare::replay(args),
         Verb::Verify(args) => verify::verify(args),
+        Verb::Explain(args) => explain::explain(args),
+        Verb::Derive(args) => derive::derive(args),
         Verb::Info(args) => info::info(args),
         Verb::Engines => engines::engines(),
     }

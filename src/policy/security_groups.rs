@@ -5,10 +5,11 @@
 
 use super::cursor::Cursor;
 use super::document::{SECURITY_GROUPS, listing, read, records, truncation};
-use super::{LoadOptions, Loaded, PolicyError, Rule, RuleSet, Unresolved, World, fields};
+use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, Unresolved, World, fields};
 use crate::packet::Direction;
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Reads security groups from what `aws ec2 describe-security-groups` prints: the whole object, the
 /// bare list, or one group.
@@ -25,6 +26,7 @@ pub fn load_security_groups(path: &Path, options: &LoadOptions) -> Result<Loaded
         rules: RuleSet::new(World::SecurityGroups),
         warnings: truncation(&top, &SECURITY_GROUPS).into_iter().collect(),
         unresolved: options.unresolved,
+        file: path.into(),
     };
     if options.groups.is_empty() && groups.len() > 1 {
         let all = listing(groups.iter().map(Group::label));
@@ -106,19 +108,27 @@ struct Loading {
     rules: RuleSet,
     warnings: Vec<String>,
     unresolved: Unresolved,
+    file: Arc<Path>,
 }
 
 impl Loading {
     /// One direction of one group.
     fn permissions(&mut self, group: &Group, list: &str, direction: Direction) -> Result<(), PolicyError> {
+        let owner: Arc<str> = group.id.into();
         for (n, permission) in group.at.field(list)?.items()?.enumerate() {
-            self.permission(&permission, direction, format!("rule:{}#{}", group.id, n + 1))?;
+            self.permission(&permission, direction, format!("rule:{}#{}", group.id, n + 1), &owner)?;
         }
         Ok(())
     }
 
     /// One permission: a rule for each of its CIDR blocks, all of the same name.
-    fn permission(&mut self, at: &Cursor, direction: Direction, name: String) -> Result<(), PolicyError> {
+    fn permission(
+        &mut self,
+        at: &Cursor,
+        direction: Direction,
+        name: String,
+        owner: &Arc<str>,
+    ) -> Result<(), PolicyError> {
         let protocol = fields::protocol(&at.field("IpProtocol")?)?;
         let ports = if fields::is_icmp(protocol) {
             fields::icmp_range(at, "FromPort", "ToPort")?
@@ -136,7 +146,7 @@ impl Loading {
             let block = fields::ipv6_block(&range.field("CidrIpv6")?, &mut self.warnings)?;
             blocks.push((range, block));
         }
-        let references = self.references(at, &name)?;
+        let references = self.references(at, direction, &name, owner)?;
         if blocks.is_empty() && references == 0 {
             let (file, path) = (at.file().display(), at.path());
             self.warnings.push(format!("{file}: {path}: {name} can never match: it lists no addresses"));
@@ -144,18 +154,27 @@ impl Loading {
         for (range, remote) in blocks {
             let rule = Rule { remote, protocol, ports, allow: true, name: name.clone() };
             self.warnings.extend(fields::wrong_family(&range, &rule));
-            self.rules.push(direction, rule);
+            let origin = self.origin(&range, owner, Remote::Block);
+            self.rules.push_from(direction, rule, origin);
         }
         Ok(())
     }
 
     /// Counts the security groups and prefix lists that a permission refers to: an error or a
     /// warning for each, since the file says nothing of their addresses.
-    fn references(&mut self, at: &Cursor, name: &str) -> Result<usize, PolicyError> {
+    fn references(
+        &mut self,
+        at: &Cursor,
+        direction: Direction,
+        name: &str,
+        owner: &Arc<str>,
+    ) -> Result<usize, PolicyError> {
         let mut count = 0;
-        for (list, field, what) in
-            [("UserIdGroupPairs", "GroupId", "security group"), ("PrefixListIds", "PrefixListId", "prefix list")]
-        {
+        let kinds = [
+            ("UserIdGroupPairs", "GroupId", "security group", Remote::Group),
+            ("PrefixListIds", "PrefixListId", "prefix list", Remote::PrefixList { max_entries: None }),
+        ];
+        for (list, field, what, remote) in kinds {
             for reference in at.list(list)? {
                 let target = format!("{what} {}", reference.field(field)?.id()?);
                 if self.unresolved == Unresolved::Error {
@@ -169,9 +188,15 @@ impl Loading {
                 let (file, path) = (at.file().display(), reference.path());
                 self.warnings
                     .push(format!("{file}: {path}: {name} is left out for {target}: its addresses are unknown"));
+                let origin = self.origin(&reference, owner, remote);
+                self.rules.leave_out(direction, origin);
                 count += 1;
             }
         }
         Ok(count)
+    }
+
+    fn origin(&self, at: &Cursor, owner: &Arc<str>, remote: Remote) -> Origin {
+        Origin { file: self.file.clone(), path: at.path().into(), owner: owner.clone(), remote }
     }
 }

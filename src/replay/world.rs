@@ -84,6 +84,12 @@ impl World {
             .collect()
     }
 
+    /// The rules that hold at this packet time, as written.
+    pub fn in_force(&self, time_ns: u64) -> &RuleSet {
+        let later = self.written.partition_point(|epoch| epoch.from_ns <= time_ns);
+        &self.written[later.saturating_sub(1)].rules.1
+    }
+
     /// When the rules change, in packet time.
     pub fn changes(&self) -> impl Iterator<Item = u64> {
         self.written.iter().skip(1).map(|epoch| epoch.from_ns)
