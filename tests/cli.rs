@@ -483,11 +483,13 @@ fn inputs_that_cannot_be_used_say_why_and_what_to_do() {
     fails(at, &["info", "sg.json"], 1, &["sg.json", "neither pcap nor pcapng", "7b 22"]);
     write(at, "empty.pcap", "");
     fails(at, &["info", "empty.pcap"], 1, &["empty.pcap is empty"]);
-    fails(at, &["info", "."], 1, &["is a folder"]);
+    fs::create_dir(at.join("bare")).unwrap();
+    fails(at, &["info", "bare"], 1, &["bare is a folder without a capture"]);
+    fails(at, &["compare", "scenario.toml", "trace.pcap"], 1, &["scenario.toml is a scenario"]);
     write(at, "short.pcap", &pcap(&[], PLAIN)[..10]);
     fails(at, &["info", "short.pcap"], 1, &["short.pcap", "header"]);
     write(at, "trace.pcap.gz", [0x1f, 0x8b, 8, 0]);
-    fails(at, &["info", "trace.pcap.gz"], 1, &["gzip -d"]);
+    fails(at, &["info", "trace.pcap.gz"], 1, &["trace.pcap.gz", "gzip data is damaged or cut off"]);
 }
 
 #[test]
@@ -502,6 +504,34 @@ fn a_capture_cut_in_a_packet_is_used_up_to_there() {
     assert!(stderr.contains("cut off at byte") && stderr.contains("10 packets before it are used"), "{stderr}");
     let (_, stdout, _) = run(folder.path(), &["info", "cut.pcap"]);
     assert!(stdout.contains("cut off"), "{stdout}");
+}
+
+#[test]
+fn captures_may_be_several_compressed_and_piped() {
+    let folder = fixture();
+    let at = folder.path();
+    let whole = fs::read(at.join("trace.pcap")).unwrap();
+    write(at, "packed", zstd::encode_all(&whole[..], 1).unwrap());
+    let rules = ["--inside", INSIDE, "--security-groups", "sg.json"];
+    let verdicts = |inputs: &[&str]| {
+        let (code, stdout, stderr) = run(
+            at,
+            &[&["replay", "--engine", "reference", "--verdicts", "-", "--time", "0.01"], inputs, &rules].concat(),
+        );
+        assert_eq!(code, 0, "{stderr}");
+        stdout
+    };
+    assert_eq!(verdicts(&["packed"]), verdicts(&["trace.pcap"]));
+    fs::create_dir(at.join("rotated")).unwrap();
+    fs::copy(at.join("packed"), at.join("rotated/1")).unwrap();
+    assert_eq!(verdicts(&["rotated"]), verdicts(&["trace.pcap"]));
+    let (_, stdout, _) = run(at, &["info", "packed", "trace.pcap", "--decap", "vxlan,gre", "--format", "json"]);
+    let info: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&info["packets"], &info["flows"]), (&22.into(), &2.into()));
+    let piped =
+        Command::cargo_bin("ctbench").unwrap().args(["info", "-", "--format", "json"]).write_stdin(whole).output();
+    let info: serde_json::Value = serde_json::from_slice(&piped.unwrap().stdout).unwrap();
+    assert_eq!(info["packets"], 11);
 }
 
 #[test]
@@ -589,7 +619,7 @@ fn the_cause_of_an_error_is_told_once() {
     for (arguments, file, cause) in [
         (&gone[..], "missing.pcap", "No such file"),
         (&["compare", "gone.toml"], "gone.toml", "No such file"),
-        (&["compare", "empty"], "empty", "No such file"),
+        (&["compare", "empty"], "empty", "without a capture file"),
         (&["compare", "elsewhere.toml"], "gone.json", "No such file"),
         (&["compare", "nowhere.toml"], "gone.pcap", "No such file"),
         (&["compare", "wrong.toml"], "wrong.toml", "invalid type"),

@@ -4,7 +4,9 @@ mod common;
 
 use common::{CLIENT, SERVER};
 use ctbench::conntrack::Profile;
-use ctbench::packet::{Direction, Ignored, Inside, Malformed, Packet, decode, flags, protocol, tcp_flags};
+use ctbench::packet::{
+    Decap, Direction, Ignored, Inside, Malformed, Packet, View, decode, flags, innermost, protocol, tcp_flags,
+};
 use etherparse::{IcmpEchoHeader, Icmpv4Type, Icmpv6Type, PacketBuilder, TcpOptionElement, icmpv4};
 use proptest::prelude::*;
 
@@ -78,7 +80,7 @@ fn link_layers_carry_the_same_packet() {
     let mut sll = [0u8; 16];
     sll[14..].copy_from_slice(&[8, 0]);
     let ether = [&[2u8; 6][..], &[4; 6]].concat();
-    let cases: [(&str, u32, Vec<u8>); 12] = [
+    let cases: [(&str, u32, Vec<u8>); 15] = [
         ("VLAN", 1, after(&[&ether[..], &[0x81, 0, 0, 5, 8, 0]].concat())),
         ("QinQ", 1, after(&[&ether[..], &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6, 8, 0]].concat())),
         ("MPLS, two labels", 1, after(&[&ether[..], &[0x88, 0x47, 0, 0, 0x10, 64, 0, 0, 0x21, 64]].concat())),
@@ -88,13 +90,92 @@ fn link_layers_carry_the_same_packet() {
         ("raw", 101, after(&[])),
         ("raw, BSD number", 12, after(&[])),
         ("raw IPv4", 228, after(&[])),
+        ("PPPoE without Ethernet", 51, after(&[0x11, 0, 0, 1, 0, 60, 0, 0x21])),
+        ("PPP in HDLC", 50, after(&[0xff, 0x03, 0, 0x21])),
         ("BSD null", 0, after(&[2, 0, 0, 0])),
+        ("BSD null, other byte order", 0, after(&[0, 0, 0, 2])),
         ("BSD loopback", 108, after(&[0, 0, 0, 2])),
         ("PPP", 9, after(&[0xff, 0x03, 0, 0x21])),
     ];
     for (name, link, bytes) in cases {
         assert_eq!(decode(&bytes, link, bytes.len(), 7, &inside()), Ok(plain), "{name}");
     }
+}
+
+/// What decapsulation makes of a frame.
+fn open(frame: &[u8], decap: Decap) -> Result<Packet, Ignored> {
+    let view = innermost(View { bytes: frame, link_type: ETHERNET, wire_len: frame.len() }, decap);
+    decode(view.bytes, view.link_type, view.wire_len, 7, &inside())
+}
+
+/// An IPv4 packet of this protocol around another.
+fn ipv4_around(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let total = (20 + payload.len()) as u16;
+    let head = [0x45, 0, (total >> 8) as u8, total as u8, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+    [&head[..], payload].concat()
+}
+
+fn udp_around(port: u16, payload: &[u8]) -> Vec<u8> {
+    let len = (8 + payload.len()) as u16;
+    ipv4_around(17, &[&[0x80, 1][..], &port.to_be_bytes(), &len.to_be_bytes(), &[0, 0], payload].concat())
+}
+
+#[test]
+fn tunnels_are_opened_on_request() {
+    let frame = syn_with_options();
+    let plain = read(&frame).unwrap();
+    let on_ethernet = |packet: Vec<u8>| [&[2u8; 6][..], &[4; 6], &[8, 0], &packet].concat();
+    let vxlan = |inner: &[u8]| udp_around(4789, &[&[8, 0, 0, 0, 0, 0, 1, 0], inner].concat());
+    let none = Decap::default();
+    let cases: [(&str, Decap, Vec<u8>); 8] = [
+        ("VXLAN", Decap { vxlan: true, ..none }, vxlan(&frame)),
+        (
+            "Geneve with an option",
+            Decap { geneve: true, ..none },
+            udp_around(6081, &[&[2, 0, 0x65, 0x58, 0, 0, 1, 0, 1, 1, 1, 1, 0, 0, 0, 0], &frame[..]].concat()),
+        ),
+        (
+            "Geneve with IP",
+            Decap { geneve: true, ..none },
+            udp_around(6081, &[&[0, 0, 8, 0, 0, 0, 1, 0], ip(&frame)].concat()),
+        ),
+        ("GRE", Decap { gre: true, ..none }, ipv4_around(47, &[&[0, 0, 8, 0], ip(&frame)].concat())),
+        (
+            "GRE with key and sequence, Ethernet",
+            Decap { gre: true, ..none },
+            ipv4_around(47, &[&[0x30, 0, 0x65, 0x58, 0, 0, 0, 9, 0, 0, 0, 1], &frame[..]].concat()),
+        ),
+        (
+            "GRE with MPLS",
+            Decap { gre: true, ..none },
+            ipv4_around(47, &[&[0, 0, 0x88, 0x47, 0, 0, 0x11, 64], ip(&frame)].concat()),
+        ),
+        ("IP in IP", Decap { ipip: true, ..none }, ipv4_around(4, ip(&frame))),
+        (
+            "IP in IP in VXLAN",
+            Decap { ipip: true, vxlan: true, ..none },
+            vxlan(&on_ethernet(ipv4_around(4, ip(&frame)))),
+        ),
+    ];
+    for (name, decap, packet) in cases {
+        let outer = on_ethernet(packet);
+        assert_eq!(open(&outer, decap), Ok(plain), "{name}");
+        assert_eq!(open(&outer, none), Err(Ignored::NeitherInside), "{name}: not opened");
+        // Another tunnel is none of these.
+        let all = Decap { vxlan: !decap.vxlan, geneve: !decap.geneve, gre: !decap.gre, ipip: !decap.ipip };
+        if !(decap.vxlan && decap.ipip) {
+            assert_eq!(open(&outer, all), Err(Ignored::NeitherInside), "{name}: another");
+        }
+        // Cut off anywhere: an outcome.
+        for len in 0..outer.len() {
+            let _ = open(&outer[..len], decap);
+        }
+    }
+    // What a tunnel carries and is not IP is not evaluated; a packet without tunnel is.
+    let mut arp = frame.clone();
+    arp[13] = 6;
+    assert_eq!(open(&on_ethernet(vxlan(&arp)), Decap { vxlan: true, ..none }), Err(Ignored::NotIp));
+    assert_eq!(open(&frame, Decap { vxlan: true, geneve: true, gre: true, ipip: true }), Ok(plain));
 }
 
 #[test]

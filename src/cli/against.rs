@@ -17,7 +17,6 @@ pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result
     use crate::engine::registry::Kind;
     use crate::measure::Clock;
     use crate::replay::{Mode, Pool, World};
-    use crate::trace::Capture;
     use crate::verify::linux::{self, Agreement, Job};
     use anyhow::{Context, ensure};
     use std::io::Write;
@@ -42,12 +41,11 @@ pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result
         !changes(&workload.groups) && !changes(&workload.acl),
         "--against linux judges by one set of rules: leave out the scenario's [[change]]"
     );
-    let capture = Capture::open(&input.trace_path)?;
-    let frames = capture.frames()?;
+    let frames = input.capture.frames()?;
     ensure!(
         frames.list().len() == workload.trace.timestamps_ns.len(),
         "{} changed while it was read",
-        input.trace_path.display()
+        input.trace_name
     );
     let mut out = std::io::stdout().lock();
     let (mut compared, mut differing) = (false, false);

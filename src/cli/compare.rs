@@ -10,7 +10,6 @@ use crate::measure::fitness::{of_machine, of_runs};
 use crate::measure::{self, Clock, ClockFloor, Host, Plan, Unfit};
 use crate::replay::Pool;
 use crate::report::{self, Report};
-use crate::trace::Capture;
 use crate::verify::{Judge, changes};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -192,7 +191,7 @@ fn execute(
     doubts.extend(of_runs(&results.runs, capacity));
     let mut about = input.about();
     if args.json.is_some() {
-        about.trace_sha256 = Some(Capture::open(&input.trace_path)?.sha256());
+        about.trace_sha256 = Some(input.capture.sha256());
     }
     let report = Report {
         command: std::env::args().collect::<Vec<_>>().join(" "),

@@ -115,7 +115,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     match args.format {
         Format::Csv => explain_rows::csv(&mut out, &explanation, selected)?,
         Format::Json => {
-            let trace = input.trace_path.display().to_string();
+            let trace = input.trace_name.clone();
             explain_rows::json(&mut out, (&input.title, &trace), &explanation, &quotas, tracking.as_ref(), selected)?;
         }
         Format::Text => {

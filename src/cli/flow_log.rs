@@ -4,7 +4,6 @@ use super::WRONG_VERDICTS;
 use super::input::Input;
 use crate::flow_log::{self, Action, Check, Field, Format, Labels, Observations, OnBadRecord, Settings, rulings};
 use crate::replay::Workload;
-use crate::trace::Capture;
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use std::io::{self, Write};
@@ -87,13 +86,8 @@ pub(super) fn write(path: &Path, out: &mut dyn Write, input: &Input, settings: &
 fn with_packets<T>(input: &Input, then: impl FnOnce(Observations<'_>) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let trace = &input.workload.trace;
     ensure!(trace.copies.is_empty(), "flow logs are about the trace as captured: leave out --elephant");
-    let capture = Capture::open(&input.trace_path)?;
-    let frames = capture.frames()?;
-    ensure!(
-        frames.list().len() == trace.timestamps_ns.len(),
-        "{} changed while it was read",
-        input.trace_path.display()
-    );
+    let frames = input.capture.frames()?;
+    ensure!(frames.list().len() == trace.timestamps_ns.len(), "{} changed while it was read", input.trace_name);
     let rulings = rulings(&input.workload);
     then(Observations::new(trace, &frames, &rulings))
 }

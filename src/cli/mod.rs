@@ -15,6 +15,7 @@ mod selection;
 mod steering;
 mod verify;
 
+use crate::packet::Decap;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -65,12 +66,14 @@ enum Verb {
 /// A trace and its rules.
 #[derive(Debug, Args)]
 pub struct InputArgs {
-    /// A scenario folder, a scenario.toml, or a capture file (pcap, pcapng) [default: the bundled
-    /// scenario traces/web]
-    input: Option<PathBuf>,
+    /// A scenario folder, a scenario.toml, or captures (pcap, pcapng; plain, gzip, zstd, lz4): files, a
+    /// folder of them, or `-` for standard input [default: the bundled scenario traces/web]
+    input: Vec<PathBuf>,
     /// Protected addresses, as CIDR blocks: they give each packet its direction
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = block)]
     inside: Vec<IpNet>,
+    #[command(flatten)]
+    decap: DecapArgs,
     /// What `aws ec2 describe-security-groups` printed: the stateful rules
     #[arg(long, value_name = "FILE")]
     security_groups: Option<PathBuf>,
@@ -103,6 +106,38 @@ pub struct InputArgs {
     burst: u16,
     #[command(flatten)]
     selection: selection::SelectionArgs,
+}
+
+/// Which tunnels are opened.
+#[derive(Debug, Args)]
+struct DecapArgs {
+    /// Look into these tunnels: engines then see what they carry
+    #[arg(long, value_enum, value_name = "TUNNEL", value_delimiter = ',')]
+    decap: Vec<Tunnel>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tunnel {
+    /// VXLAN, which VPC traffic mirroring is
+    Vxlan,
+    /// Geneve, which gateway load balancers speak
+    Geneve,
+    /// GRE with IP, MPLS or Ethernet in it
+    Gre,
+    /// IPv4 or IPv6 in IPv4 or IPv6
+    Ipip,
+}
+
+impl DecapArgs {
+    fn decap(&self) -> Decap {
+        let opened = |tunnel| self.decap.contains(&tunnel);
+        Decap {
+            vxlan: opened(Tunnel::Vxlan),
+            geneve: opened(Tunnel::Geneve),
+            gre: opened(Tunnel::Gre),
+            ipip: opened(Tunnel::Ipip),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -96,9 +96,9 @@ impl Iterator for Observations<'_> {
             self.next += 1;
             let number = *self.trace.frames.get(position)? as usize;
             let Some(frame) = self.frames.list().get(number.wrapping_sub(1)) else { continue };
-            let bytes = self.frames.bytes(frame);
+            let view = self.frames.view(frame);
             // It was decoded before: this header is sound.
-            let Ok(ip) = envelope(bytes, u32::from(frame.link_type), frame.wire as usize) else { continue };
+            let Ok(ip) = envelope(view.bytes, view.link_type, view.wire_len) else { continue };
             // Pieces belong to the flow of their datagram; without it, their ports are unknown.
             let flow = self.whole.get(&(position as u32)).copied().unwrap_or(packet);
             let ports = matches!(packet.outer_protocol(), protocol::TCP | protocol::UDP);
