@@ -1,12 +1,15 @@
 //! `ctbench compare` and `ctbench replay`
 
 use super::input::Input;
+use super::output::{is_stdout, write_file, write_with};
+use super::share::{ShareArg, share};
 use super::steering::{self, SteeringArgs};
-use super::{InputArgs, WRONG_VERDICTS};
+use super::{InputArgs, SLOWER, WRONG_VERDICTS, percentage};
 use crate::engine::registry::{Kind, select};
 use crate::measure::fitness::{of_machine, of_run};
 use crate::measure::{self, Clock, ClockFloor, Host, Plan, Unfit};
 use crate::replay::Pool;
+use crate::report::result::ResultFile;
 use crate::report::{self, Report};
 use crate::trace::Capture;
 use crate::verify::{Judge, changes};
@@ -44,6 +47,9 @@ pub(super) struct CompareArgs {
     /// Engine that the others are compared with [default: stateless-linear, else null]
     #[arg(long, value_name = "NAME")]
     baseline: Option<String>,
+    /// Exit code 4 if an engine is slower than the baseline by more than this percentage, with its whole 95 % interval
+    #[arg(long, value_name = "PERCENT", value_parser = percentage)]
+    fail_above: Option<f64>,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -67,6 +73,9 @@ struct RunArgs {
     cores: Vec<u16>,
     #[command(flatten)]
     steering: SteeringArgs,
+    /// Replay the I-th of N shares of the flows; `ctbench merge` adds the shares up to the whole
+    #[arg(long, value_name = "I/N", value_parser = share)]
+    shard: Option<ShareArg>,
     /// Time for all measurements, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
     time: f64,
@@ -97,13 +106,6 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-fn percentage(text: &str) -> Result<f64, String> {
-    match text.trim_end_matches('%').trim().parse::<f64>() {
-        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
-        _ => Err("a percentage above 0, at most 100".into()),
-    }
-}
-
 pub(super) fn compare(args: CompareArgs) -> anyhow::Result<ExitCode> {
     let kinds = match args.engine.as_slice() {
         [] => None,
@@ -113,11 +115,11 @@ pub(super) fn compare(args: CompareArgs) -> anyhow::Result<ExitCode> {
         Some(name) => Some(one_engine(name)?),
         None => None,
     };
-    execute(&args.input, kinds, baseline, &args.run)
+    execute(&args.input, kinds, baseline, args.fail_above, &args.run)
 }
 
 pub(super) fn replay(args: ReplayArgs) -> anyhow::Result<ExitCode> {
-    execute(&args.input, Some(vec![one_engine(&args.engine)?]), None, &args.run)
+    execute(&args.input, Some(vec![one_engine(&args.engine)?]), None, None, &args.run)
 }
 
 fn no_engine(pattern: String) -> anyhow::Error {
@@ -136,6 +138,7 @@ fn execute(
     input_args: &InputArgs,
     kinds: Option<Vec<Kind>>,
     baseline: Option<Kind>,
+    fail_above: Option<f64>,
     args: &RunArgs,
 ) -> anyhow::Result<ExitCode> {
     if args.verdicts.is_some() {
@@ -144,6 +147,13 @@ fn execute(
     }
     let clock = Clock::new();
     let mut input = Input::load(input_args, &clock)?;
+    if let Some(share) = args.shard {
+        ensure!(
+            args.steering.is_plain(),
+            "--shard goes with --steering symmetric and without --elephant: shares are whole flows"
+        );
+        input.keep_share(share)?;
+    }
     args.steering.apply(input_args, &mut input)?;
     let kinds = runnable(&input, kinds, baseline)?;
     let cores = core_counts(&args.cores);
@@ -194,11 +204,13 @@ fn execute(
     if text_wanted {
         write!(out, "{}", report::text::results(&report))?;
     }
+    let document = report::json::document(&report);
     if let Some(path) = &args.json {
-        write_file(path, &mut out, &report::json::render(&report))?;
+        write_file(path, &mut out, &format!("{document:#}\n"))?;
     }
     if let Some(path) = &args.csv {
-        write_file(path, &mut out, &report::csv::render(&report))?;
+        let result = ResultFile::from_json(Path::new("this run"), document)?;
+        write_file(path, &mut out, &report::csv::render(&[result]))?;
     }
     if let Some(path) = &args.verdicts {
         let world = plan.kinds.first().and_then(|kind| input.workload.world(*kind));
@@ -209,7 +221,18 @@ fn execute(
     }
     out.flush()?;
     let wrong = results.runs.iter().any(|run| run.error.is_some());
-    Ok(if wrong { ExitCode::from(WRONG_VERDICTS) } else { ExitCode::SUCCESS })
+    if wrong {
+        return Ok(ExitCode::from(WRONG_VERDICTS));
+    }
+    if let Some(share) = fail_above {
+        let slower = report.comparisons().into_iter().filter(|c| c.ratio.ci95[1] < 1.0 - share);
+        let slower: Vec<String> = slower.map(|c| format!("{} on {} cores", c.run.kind.name(), c.run.cores)).collect();
+        if !slower.is_empty() {
+            eprintln!("ctbench: slower than the baseline by more than {} %: {}", share * 100.0, slower.join("; "));
+            return Ok(ExitCode::from(SLOWER));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What is wrong with the machine for so many workers.
@@ -261,29 +284,4 @@ fn progress_bar(quiet: bool) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
-}
-
-fn is_stdout(path: &Option<PathBuf>) -> bool {
-    path.as_deref() == Some(Path::new("-"))
-}
-
-fn write_file(path: &Path, stdout: &mut dyn Write, text: &str) -> anyhow::Result<()> {
-    write_with(path, stdout, |out| out.write_all(text.as_bytes()))
-}
-
-/// Writes to a file, or to stdout for `-`. A full disk is an error that names the file.
-fn write_with(
-    path: &Path,
-    stdout: &mut dyn Write,
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> anyhow::Result<()> {
-    if path == Path::new("-") {
-        return Ok(write(stdout)?);
-    }
-    let write_all = || -> std::io::Result<()> {
-        let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-        write(&mut file)?;
-        file.flush()
-    };
-    write_all().with_context(|| format!("writing {}", path.display()))
 }

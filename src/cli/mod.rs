@@ -2,9 +2,14 @@
 
 mod against;
 mod compare;
+mod diff;
 mod engines;
 mod info;
 mod input;
+mod merge;
+mod output;
+mod rank;
+mod share;
 mod steering;
 mod verify;
 
@@ -18,6 +23,8 @@ use std::process::ExitCode;
 pub const FAILURE: u8 = 1;
 /// Exit code: wrong verdicts.
 pub const WRONG_VERDICTS: u8 = 3;
+/// Exit code: slower than allowed.
+pub const SLOWER: u8 = 4;
 
 /// Replays recorded packets through stateful and stateless packet filters, checks every verdict,
 /// and measures what remembering connections costs or saves.
@@ -39,6 +46,15 @@ enum Verb {
     /// Check every engine's verdicts against the reference, untimed
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
+    /// Compare two results: what became faster or slower, and whether verdicts changed
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::DiffArgs),
+    /// Rank engines over several results
+    #[command(after_help = rank::EXAMPLES)]
+    Rank(rank::RankArgs),
+    /// Add results up: repetitions, or shares of one trace
+    #[command(after_help = merge::EXAMPLES)]
+    Merge(merge::MergeArgs),
     /// Describe a capture
     #[command(after_help = info::EXAMPLES)]
     Info(info::InfoArgs),
@@ -109,12 +125,23 @@ fn block(text: &str) -> Result<IpNet, String> {
     text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| wrong())
 }
 
+/// `5` or `5%` as a share.
+fn percentage(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').trim().parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err("a percentage above 0, at most 100".into()),
+    }
+}
+
 /// Parses the arguments and runs the verb.
 pub fn run() -> anyhow::Result<ExitCode> {
     match Cli::parse().verb {
         Verb::Compare(args) => compare::compare(args),
         Verb::Replay(args) => compare::replay(args),
         Verb::Verify(args) => verify::verify(args),
+        Verb::Diff(args) => diff::diff(args),
+        Verb::Rank(args) => rank::rank(args),
+        Verb::Merge(args) => merge::merge(args),
         Verb::Info(args) => info::info(args),
         Verb::Engines => engines::engines(),
     }

@@ -1,7 +1,11 @@
 //! Reports: one file a format.
 
 pub mod csv;
+pub mod diff;
 pub mod json;
+pub mod merge;
+pub mod rank;
+pub mod result;
 pub mod text;
 pub mod verdicts;
 
@@ -26,6 +30,8 @@ pub struct About {
     pub packets: u64,
     /// The flow that was made half of all packets, if any.
     pub elephant: Option<Elephant>,
+    /// The share of the flows that was replayed, if not all were.
+    pub share: Option<result::Share>,
     /// How packets reach cores.
     pub steering: Steering,
     /// Packets that engines evaluate.

@@ -344,7 +344,7 @@ fn two(measured: &Measured) -> String {
 }
 
 /// A time in the unit that suits it, three digits.
-fn time(ns: u64) -> String {
+pub(super) fn time(ns: u64) -> String {
     let value = ns as f64;
     match ns {
         0..1_000 => format!("{ns} ns"),
@@ -363,7 +363,7 @@ fn three_digits(value: f64) -> String {
 }
 
 /// 1234567 as 1,234,567.
-fn thousands(n: u64) -> String {
+pub(super) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

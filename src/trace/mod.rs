@@ -16,6 +16,7 @@ mod fragments;
 mod frames;
 mod info;
 mod sequence;
+mod share;
 
 pub use capture::Capture;
 pub use elephant::{Elephant, ElephantError};
