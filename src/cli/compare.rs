@@ -2,6 +2,7 @@
 
 use super::input::Input;
 use super::output::{is_stdout, write_file, write_with};
+use super::report::{of_path, write_report};
 use super::share::{ShareArg, share};
 use super::steering::{self, SteeringArgs};
 use super::{InputArgs, SLOWER, WRONG_VERDICTS, percentage};
@@ -91,6 +92,9 @@ struct RunArgs {
     /// Write one CSV row an engine and number of cores (`-` for stdout)
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write a report for the browser, or what the file's name ends with: md, csv, json, hgrm, openmetrics, svg
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Write one CSV row a packet with its verdict, of a single engine (`-` for stdout)
     #[arg(long, value_name = "FILE")]
     verdicts: Option<PathBuf>,
@@ -145,6 +149,10 @@ fn execute(
         let one = matches!(kinds.as_deref(), Some([_]));
         ensure!(one, "--verdicts writes the verdicts of one engine: name it with --engine");
     }
+    if let Some(path) = &args.report {
+        // A name that asks for no format is better told before measuring.
+        of_path(path)?;
+    }
     let clock = Clock::new();
     let mut input = Input::load(input_args, &clock)?;
     if let Some(share) = args.shard {
@@ -163,7 +171,7 @@ fn execute(
         let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
         bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
     }
-    let text_wanted = !args.quiet && ![&args.json, &args.csv, &args.verdicts].into_iter().any(is_stdout);
+    let text_wanted = !args.quiet && ![&args.json, &args.csv, &args.verdicts, &args.report].into_iter().any(is_stdout);
     let mut out = std::io::stdout().lock();
     if text_wanted {
         write!(out, "{}", report::text::heading(&input.about()))?;
@@ -185,7 +193,7 @@ fn execute(
     doubts.extend(results.runs.iter().flat_map(|run| of_run(run, capacity)));
     doubts.dedup();
     let mut about = input.about();
-    if args.json.is_some() {
+    if args.json.is_some() || args.report.is_some() {
         about.trace_sha256 = Some(Capture::open(&input.trace_path)?.sha256());
     }
     let report = Report {
@@ -208,9 +216,13 @@ fn execute(
     if let Some(path) = &args.json {
         write_file(path, &mut out, &format!("{document:#}\n"))?;
     }
+    let result = [ResultFile::from_json(Path::new("this run"), document)?];
     if let Some(path) = &args.csv {
-        let result = ResultFile::from_json(Path::new("this run"), document)?;
-        write_file(path, &mut out, &report::csv::render(&[result]))?;
+        write_file(path, &mut out, &report::csv::render(&result))?;
+    }
+    if let Some(path) = &args.report {
+        out.flush()?;
+        write_report(of_path(path)?, &result, path)?;
     }
     if let Some(path) = &args.verdicts {
         let world = plan.kinds.first().and_then(|kind| input.workload.world(*kind));

@@ -2,6 +2,7 @@
 
 mod against;
 mod compare;
+mod completions;
 mod diff;
 mod engines;
 mod info;
@@ -9,6 +10,7 @@ mod input;
 mod merge;
 mod output;
 mod rank;
+mod report;
 mod share;
 mod steering;
 mod verify;
@@ -46,6 +48,9 @@ enum Verb {
     /// Check every engine's verdicts against the reference, untimed
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
+    /// Turn results into a page, Markdown, CSV or other formats
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::ReportArgs),
     /// Compare two results: what became faster or slower, and whether verdicts changed
     #[command(after_help = diff::EXAMPLES)]
     Diff(diff::DiffArgs),
@@ -60,6 +65,12 @@ enum Verb {
     Info(info::InfoArgs),
     /// List the engines
     Engines,
+    /// Print a shell's completion script
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page
+    #[command(after_help = "Example:\n  ctbench man compare | man -l -")]
+    Man(completions::ManArgs),
 }
 
 /// A trace and its rules.
@@ -139,6 +150,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Verb::Compare(args) => compare::compare(args),
         Verb::Replay(args) => compare::replay(args),
         Verb::Verify(args) => verify::verify(args),
+        Verb::Report(args) => report::report(args),
+        Verb::Completions(args) => completions::completions(args),
+        Verb::Man(args) => completions::man(args),
         Verb::Diff(args) => diff::diff(args),
         Verb::Rank(args) => rank::rank(args),
         Verb::Merge(args) => merge::merge(args),

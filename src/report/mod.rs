@@ -2,8 +2,14 @@
 
 pub mod csv;
 pub mod diff;
+pub mod format;
+pub mod hgrm;
+pub mod html;
 pub mod json;
+pub mod markdown;
 pub mod merge;
+pub mod openmetrics;
+pub mod page;
 pub mod rank;
 pub mod result;
 pub mod text;

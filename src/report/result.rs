@@ -307,6 +307,9 @@ pub struct Run {
     /// ns a packet, by stage.
     #[serde(default)]
     pub stages_ns_per_packet: BTreeMap<String, Option<f64>>,
+    /// How flows fared whose packets several cores handled at once, field by field.
+    #[serde(default)]
+    pub flows: Option<Map<String, Value>>,
     /// The flow table.
     #[serde(default)]
     pub table: Option<Map<String, Value>>,
