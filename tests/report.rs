@@ -94,7 +94,7 @@ fn text_formats_are_stable() {
 
 /// Everything in a page that could be an element, an attribute's end or an address.
 fn assert_harmless(page: &str) {
-    assert!(!page.contains("<script>alert") && !page.contains("<img") && !page.contains("\"><b"), "{page}");
+    assert!(!page.contains("<script>alert") && !page.contains("<img") && !page.contains("<b onload"), "{page}");
     assert_eq!(page.matches("<script>").count(), 1);
     for address in ["http://", "https://", "url(", "@import", " src="] {
         let found = page.matches(address).count();
@@ -166,7 +166,7 @@ fn figures_that_are_none_are_dashes() {
     empty["runs"] = json!([]);
     empty["comparisons"] = json!([]);
     let mut one = result();
-    one["runs"] = json!([engine("null", 1, 1e-6)]);
+    one["runs"] = json!([engine("null", 1, 0.01)]);
     one["runs"][0]["packets"] = json!(1);
     let huge = json!({ "schema": 1, "ctbench": {}, "scenario": { "name": "" }, "runs": [], "started": u64::MAX });
     for result in [none, empty, one, huge] {
@@ -266,10 +266,10 @@ addEventListener("load", () => {
         let value: f64 = shown[1].as_str().unwrap().parse().unwrap();
         assert!((value * 1e6 - run["throughput"]["pps"].as_f64().unwrap()).abs() < 1e-3);
     }
-    let (null, stateless, stateful) = ("null", "stateless-linear", "stateful-lockfree-linear");
-    assert_eq!(found["up"], json!([stateful, stateless, null]));
-    assert_eq!(found["down"], json!([null, stateless, stateful]));
-    assert_eq!(found["names"], json!([null, stateful, stateless]));
+    let (nothing, stateless, stateful) = ("null", "stateless-linear", "stateful-lockfree-linear");
+    assert_eq!(found["up"], json!([stateful, stateless, nothing]));
+    assert_eq!(found["down"], json!([nothing, stateless, stateful]));
+    assert_eq!(found["names"], json!([nothing, stateful, stateless]));
 }
 
 /// The page as it is, with its policy: the hash must be that of the script.

@@ -46,8 +46,8 @@ impl Format for Hgrm {
                     histogram.max() as f64,
                     histogram.len()
                 );
-                let buckets = histogram.distinct_values().to_string();
-                let _ = writeln!(text, "#[Buckets = {:>12}, SubBuckets     = {:>12}]", 1, buckets);
+                let halves = (2 * 10u64.pow(u32::from(histogram.sigfig()))).next_power_of_two();
+                let _ = writeln!(text, "#[Buckets = {:>12}, SubBuckets     = {halves:>12}]", histogram.buckets());
                 let cores = run.cores.to_string();
                 let name = suffix(&[&number.to_string(), &run.engine, &cores, &run.steering]);
                 documents.push(Document { suffix: name, text });

@@ -71,11 +71,16 @@ fn write_section(page: &mut String, number: usize, section: &Section) {
     }
     page.push_str("</div>\n");
     if !section.doubts.is_empty() {
-        page.push_str("<ul class=\"doubts\" aria-label=\"Reasons for doubt\">");
+        let open = if section.doubts.len() <= 3 { " open" } else { "" };
+        let _ = write!(
+            page,
+            "<details class=\"doubts\"{open}><summary>Reasons for doubt: {}</summary><ul>",
+            section.doubts.len()
+        );
         for doubt in &section.doubts {
             let _ = write!(page, "<li>{}</li>", escape(doubt));
         }
-        page.push_str("</ul>\n");
+        page.push_str("</ul></details>\n");
     }
     page.push_str("<div class=\"charts\">\n");
     section.charts.iter().for_each(|chart| write_chart(page, chart));

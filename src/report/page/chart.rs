@@ -23,9 +23,9 @@ pub struct Chart {
     pub legend: Vec<(String, String)>,
 }
 
-const WIDTH: f64 = 760.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 736.0;
+const WIDTH: f64 = 640.0;
+const LEFT: f64 = 68.0;
+const RIGHT: f64 = 596.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 352.0;
 
@@ -80,7 +80,7 @@ fn open(title: &str, height: f64) -> String {
     let title = escape(title);
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\" \
-         font-family=\"system-ui,sans-serif\" font-size=\"12\" style=\"fill:var(--text,#222)\">"
+         font-family=\"system-ui,sans-serif\" font-size=\"14\" style=\"fill:var(--text,#222)\">"
     )
 }
 
@@ -142,8 +142,16 @@ fn percentiles(file: &ResultFile, place: &str) -> Result<Option<Chart>, ResultEr
     }
     label(&mut svg, (LEFT + RIGHT) / 2.0, BOTTOM + 38.0, "middle", "packets that are as fast or faster");
     let mut legend = Vec::new();
+    // An engine has the same colour in all charts of a result.
+    let mut engines: Vec<&str> = Vec::new();
+    for run in &file.result.runs {
+        if !engines.contains(&run.engine.as_str()) {
+            engines.push(&run.engine);
+        }
+    }
     for (index, (engine, points)) in lines.iter().enumerate() {
-        let style = style(index, engine);
+        let colour = engines.iter().position(|name| name == engine).unwrap_or(index);
+        let style = style(colour, engine);
         let _ = write!(
             svg,
             "<g class=\"series\" data-line=\"{index}\"><path fill=\"none\" stroke-width=\"2\" stroke-linejoin=\"round\" style=\"{style}\" d=\""
@@ -189,7 +197,7 @@ fn ratios(file: &ResultFile) -> Option<Chart> {
     let low = rows.iter().map(|c| c.ci95[0].min(c.ratio)).fold(1.0, f64::min).log2();
     let high = rows.iter().map(|c| c.ci95[1].max(c.ratio)).fold(1.0, f64::max).log2();
     let (low, high) = (low.floor().max(-40.0), high.ceil().min(40.0).max(low.floor() + 1.0));
-    let left = 250.0;
+    let left = 226.0;
     let right = RIGHT - 110.0;
     let x = |ratio: f64| left + (right - left) * (ratio.log2().clamp(low, high) - low) / (high - low);
     let bottom = 16.0 + 26.0 * rows.len() as f64;
@@ -212,7 +220,7 @@ fn ratios(file: &ResultFile) -> Option<Chart> {
             _ => "var(--muted,#666)",
         };
         // A name that is too long for its column would lie on the chart.
-        let name: String = c.engine.chars().take(28).collect();
+        let name: String = c.engine.chars().take(26).collect();
         label(&mut svg, left - 12.0, y + 4.0, "end", &format!("{name}, {}", c.cores));
         let value = format!("{:.3} ({:.3} to {:.3})", c.ratio, c.ci95[0], c.ci95[1]);
         let _ = write!(
@@ -228,7 +236,7 @@ fn ratios(file: &ResultFile) -> Option<Chart> {
             tick = y - 4.0,
             at = x(c.ratio),
         );
-        label(&mut svg, right + 12.0, y + 4.0, "start", &format!("{:.2} {}", c.ratio, c.verdict));
+        label(&mut svg, right + 12.0, y + 4.0, "start", &format!("{:.3} {}", c.ratio, c.verdict));
     }
     svg.push_str("</svg>");
     let description = format!(

@@ -50,14 +50,12 @@ impl Section {
     /// Of one result. A histogram that cannot be read is an error.
     pub fn of(file: &ResultFile) -> Result<Section, ResultError> {
         let result = &file.result;
-        let rules: Vec<String> = result
-            .scenario
-            .rules
-            .iter()
-            .filter_map(|(world, count)| {
-                Some(format!("{} {} rules", (*count)?, super::result::plain(&world.replace('_', " "))))
-            })
-            .collect();
+        let count = |field: &str, world: &str| {
+            let count = result.scenario.rules.get(field).copied().flatten()?;
+            Some(format!("{count} {world} rules"))
+        };
+        let rules = [count("security_groups", "security group"), count("network_acl", "network ACL")];
+        let rules: Vec<String> = rules.into_iter().flatten().collect();
         let subtitle = format!(
             "{} · {} packets, {} flows · {} · {}, {} cores · {}",
             result.scenario.trace,
