@@ -112,7 +112,7 @@ impl ResultFile {
         let path = path.to_owned();
         match json.get("schema") {
             Some(version) if json.get("ctbench").is_some() => {
-                if *version != Value::from(SCHEMA) {
+                if *version != SCHEMA {
                     return Err(ResultError::Version { path, found: version.clone() });
                 }
             }
