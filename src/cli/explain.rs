@@ -140,11 +140,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<ExitCode> {
                     write!(out, "{}", explain_text::flow(&explanation, flow))?;
                 }
                 if members_count > args.show {
-                    writeln!(
-                        out,
-                        "... and {} more flows: --show, --flow or --format csv",
-                        members_count - args.show
-                    )?;
+                    writeln!(out, "... and {} more flows: --show, --flow or --format csv", members_count - args.show)?;
                 }
             }
         }

@@ -2,10 +2,13 @@
 
 use super::Frame;
 use super::record::{Order, Stop};
+use pcap_file::pcap::{PcapParseError, PcapParser};
 
 /// A pcap file, its header read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Pcap {
+    /// What nearly all files are: read by `pcap-file`, which knows the variants below not.
+    plain: Option<PcapParser>,
     order: Order,
     resolution: Resolution,
     record_header: usize,
@@ -54,7 +57,9 @@ impl Pcap {
             return Err(format!("it needs {} bytes where {} are left", Pcap::HEADER_LEN, bytes.len()));
         };
         let version = (order.u16(bytes, 4), order.u16(bytes, 6));
+        let is_plain = magic != MODIFIED && !matches!(version, (2, 0..=3) | (543, 0));
         Ok(Pcap {
+            plain: PcapParser::new(bytes).ok().map(|(_, parser)| parser).filter(|_| is_plain),
             order,
             resolution: if magic == NANOSECONDS { Resolution::Nanoseconds } else { Resolution::Microseconds },
             record_header: if magic == MODIFIED { 24 } else { 16 },
@@ -85,6 +90,9 @@ impl Pcap {
             Resolution::Microseconds => 1000,
             Resolution::Nanoseconds => 1,
         };
+        if let Some(parser) = &self.plain {
+            return self.walk_plain(parser, bytes, unit_ns, found);
+        }
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
@@ -112,6 +120,39 @@ impl Pcap {
                 part: 0,
             });
             at += needed as usize;
+        }
+    }
+
+    #[inline]
+    fn walk_plain(
+        &self,
+        parser: &PcapParser,
+        bytes: &[u8],
+        unit_ns: u64,
+        mut found: impl FnMut(Frame),
+    ) -> (usize, Stop) {
+        let mut rest = bytes;
+        loop {
+            let at = bytes.len() - rest.len();
+            match parser.next_raw_packet(rest) {
+                Ok((after, packet)) => {
+                    found(Frame {
+                        offset: (at + self.record_header) as u64,
+                        time_ns: u64::from(packet.ts_sec) * 1_000_000_000 + u64::from(packet.ts_frac) * unit_ns,
+                        captured: packet.incl_len,
+                        wire: packet.orig_len,
+                        link_type: self.link_type,
+                        part: 0,
+                    });
+                    rest = after;
+                }
+                Err(_) if rest.is_empty() => return (at, Stop::End),
+                Err(PcapParseError::IncompleteBuffer(..)) => {
+                    let captured = rest.get(8..12).map_or(0, |_| self.order.u32(rest, 8));
+                    return (at, Stop::More { needed: self.record_header as u64 + u64::from(captured) });
+                }
+                Err(error) => return (at, Stop::Damaged(error.to_string())),
+            }
         }
     }
 }
