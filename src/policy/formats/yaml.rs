@@ -8,16 +8,38 @@ use std::path::Path;
 /// Largest YAML file that is read. CloudFormation takes templates of at most 1 MB.
 const MAX_BYTES: usize = 4 << 20;
 
+/// Deepest nesting, as for JSON.
+const MAX_DEPTH: usize = 128;
+
 /// Parses YAML. Aliases that would blow up are refused by the parser.
 pub fn parse(file: &Path, text: &[u8]) -> Result<Value, PolicyError> {
     if text.len() > MAX_BYTES {
         return Err(PolicyError::TooLarge { file: file.into(), limit_mib: MAX_BYTES >> 20 });
+    }
+    // The parser's time grows with size times depth of brackets, before it looks at its own limit of depth.
+    if brackets(text) > MAX_DEPTH {
+        let problem = format!("nor YAML: brackets are nested more than {MAX_DEPTH} deep");
+        return Err(PolicyError::NotJson { file: file.into(), line: 1, column: 0, problem });
     }
     let not_yaml = |error: serde_yaml_ng::Error| {
         let (line, column) = error.location().map_or((1, 0), |at| (at.line(), at.column()));
         PolicyError::NotJson { file: file.into(), line, column, problem: format!("nor YAML: {error}") }
     };
     serde_yaml_ng::from_slice(text).map(to_json).map_err(not_yaml)
+}
+
+/// How deep brackets are nested at most; those in texts and comments count as well.
+fn brackets(text: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    for byte in text {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 /// Recursion is bounded by the parser's own limit of depth.
