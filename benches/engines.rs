@@ -10,7 +10,7 @@ use ctbench::measure::statistics::{Random, median};
 use ctbench::measure::{Budget, Clock, Expected, Trials, Variant};
 use ctbench::packet::{Direction, FlowKey, Inside, Packet, TcpFields, protocol};
 use ctbench::policy::{LoadOptions, Rule, RuleSet, World, load_network_acl, load_security_groups};
-use ctbench::replay::{Pool, Workload};
+use ctbench::replay::{Mode, Pool, Workload};
 use ctbench::scenario::Scenario;
 use ctbench::table::{FlowHash, Geometry, HashKey};
 use ctbench::trace::{Capture, Trace};
@@ -167,7 +167,7 @@ fn measure(
     let expected: Vec<Expected> = variants
         .iter_mut()
         .map(|variant| {
-            let pass = variant.pass(false, Vec::new());
+            let pass = variant.pass(Mode::Throughput, Vec::new());
             Expected::Digest(variant.digest(&pass.decisions))
         })
         .collect();
@@ -175,8 +175,9 @@ fn measure(
     let flows: HashSet<FlowKey> = workload.trace.packets.iter().map(Packet::flow_key).collect();
     let lines: Vec<Line> = (0..flows.len() * 3).map(|_| Line(AtomicU64::new(0))).collect();
     let rounds = (0..ROUNDS).map(|round| {
-        let budget = Budget { total_ns: ROUND_NS, sample_ns: 20_000_000, latency_samples: 0, seed: round };
-        let measured = Trials::new(clock, budget).run(&mut variants, &expected, |_| ());
+        let budget =
+            Budget { total_ns: ROUND_NS, sample_ns: 20_000_000, latency_samples: 0, seed: round, precision: 0.0 };
+        let measured = Trials::new(clock, budget).run(&mut variants, 0, &expected, |_| ());
         assert!(measured.iter().all(|m| m.wrong_passes == 0), "verdicts changed between passes");
         let probes: Vec<[f64; 2]> =
             (0..5).map(|_| [probe(clock, &pools[0], &lines), probe(clock, &pools[1], &lines)]).collect();

@@ -5,41 +5,23 @@
 //! Variants alternate in random order within each block; ratios are of one block, their median is shown with a
 //! 95 % bootstrap interval.
 
+#[path = "common/rules.rs"]
+mod rules;
+
 use ctbench::measure::statistics::{Random, median, paired_ratio};
 use ctbench::measure::{Clock, Host};
 use ctbench::packet::{Direction, Packet, protocol};
 use ctbench::policy::compiled::Compiled;
 use ctbench::policy::linear::Linear;
-use ctbench::policy::{Evaluate, Rule, RuleMatch, RuleSet, World};
-use ipnet::{IpNet, Ipv4Net};
+use ctbench::policy::{Evaluate, RuleMatch, RuleSet, World};
+use ipnet::IpNet;
+use rules::rules;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 const PACKETS: usize = 1 << 16;
 const BLOCKS: usize = 30;
-
-/// Rules as people write them: most for a partner's block and one port, some for everybody, some for a range.
-fn rules(count: usize, random: &mut Random) -> RuleSet {
-    let mut rules = RuleSet::new(World::NetworkAcl);
-    for n in 0..count {
-        let length = [16, 20, 24, 24, 24, 28, 32, 32][random.below(8)];
-        // One in fifty is for everybody.
-        let length = if random.below(50) == 0 { 0 } else { length };
-        let address = Ipv4Addr::from_bits(random.bits() as u32);
-        let port = [22, 53, 80, 123, 443, 3306, 5432, 8080, 8443, 9090][random.below(10)] + (n % 7) as u16;
-        let high = if random.below(10) == 0 { port + 1000 } else { port };
-        let rule = Rule {
-            remote: IpNet::V4(Ipv4Net::new(address, length).expect("a length").trunc()),
-            protocol: Some(if random.below(4) == 0 { protocol::UDP } else { protocol::TCP }),
-            ports: Some((port, high)),
-            allow: random.below(10) != 0,
-            name: String::new(),
-        };
-        rules.push(Direction::In, rule);
-    }
-    rules
-}
 
 /// Four in five are made to match a rule; it is another question whether it is their first.
 fn packets(rules: &RuleSet, random: &mut Random) -> Vec<Packet> {
@@ -90,7 +72,7 @@ fn main() {
     println!(" rules   linear ns  compiled ns   linear / compiled         compiled in   bytes a rule");
     for count in [1, 5, 20, 60, 64, 65, 250, 1_000, 10_000] {
         let mut random = Random::new(count as u64);
-        let rules = rules(count, &mut random);
+        let rules = rules(World::NetworkAcl, count, true, &mut random);
         let packets = packets(&rules, &mut random);
         let linear = Linear::new(&rules);
         let start = Instant::now();

@@ -20,6 +20,7 @@
 //!    [`table`] first, moved by the [`conntrack`] tracker; rules only for what is new.
 //! 5. [`verify`] compares every packet's verdict and state with the plain reference engine, before
 //!    timing and, by digest, after every timed pass; on request also with this machine's own Linux.
+//!    A [`flow_log`] says what AWS would have recorded of it, and is compared with what AWS did record.
 //! 6. [`measure`] times passes in interleaved blocks, [`report`] says what came out.
 //!
 //! [`cli`] puts them together; a [`scenario`] is a trace with its policies in a folder.
@@ -36,7 +37,10 @@
 
 pub mod cli;
 pub mod conntrack;
+pub mod derive;
 pub mod engine;
+pub mod explain;
+pub mod flow_log;
 pub mod measure;
 pub mod packet;
 pub mod policy;

@@ -65,9 +65,16 @@ fn engines_are_listed() {
 
 #[test]
 fn help_is_stable() {
-    for verb in
-        [&["--help"][..], &["compare", "--help"], &["replay", "--help"], &["verify", "--help"], &["info", "--help"]]
-    {
+    for verb in [
+        &["--help"][..],
+        &["compare", "--help"],
+        &["replay", "--help"],
+        &["verify", "--help"],
+        &["explain", "--help"],
+        &["derive", "--help"],
+        &["info", "--help"],
+        &["gen", "--help"],
+    ] {
         let (code, stdout, _) = run(Path::new("."), verb);
         assert_eq!(code, 0);
         insta::assert_snapshot!(format!("help_{}", verb[0].trim_start_matches("--")), stdout);
@@ -195,6 +202,73 @@ fn steering_is_an_option_and_its_results_say_so() {
     let (code, stdout, _) = run(folder.path(), &["verify", "scenario.toml", "--steering", "spray"]);
     assert_eq!(code, 0);
     assert!(stdout.contains("digest -") && !stdout.contains("percore"), "{stdout}");
+}
+
+#[test]
+fn an_open_loop_counts_from_when_packets_were_due() {
+    let folder = fixture();
+    write(folder.path(), "scenario.toml", scenario(""));
+    let run_paced = |options: &[&str]| {
+        let arguments = ["compare", "scenario.toml", "--load", "paced", "--cores", "1,2", "--json", "result.json"];
+        let (code, stdout, stderr) = run(folder.path(), &[&arguments[..], &QUICK, options].concat());
+        assert_eq!(code, 0, "{stdout}{stderr}");
+        assert!(stdout.contains("Open loop: packets are due"), "{stdout}");
+        let result: Value =
+            serde_json::from_str(&fs::read_to_string(folder.path().join("result.json")).unwrap()).unwrap();
+        assert_valid(&result);
+        (result["runs"].as_array().unwrap().clone(), result)
+    };
+    // A queue that holds the whole trace loses nothing, whatever the machine does.
+    let (runs, result) = run_paced(&["--pps", "100000", "--queue", "1000000"]);
+    assert!(runs.len() >= 8);
+    assert_eq!(result["comparisons"], serde_json::json!([]));
+    for run in &runs {
+        assert_eq!((run["load"].as_str(), run["lost"].as_u64()), (Some("paced"), Some(0)), "{run}");
+        assert_eq!(run["offered_pps"], 100_000.0);
+        assert_eq!(run["throughput"], Value::Null);
+        let paced = &run["paced"];
+        assert_eq!(
+            paced["offered"].as_u64(),
+            Some(paced["passes"].as_u64().unwrap() * run["packets"].as_u64().unwrap())
+        );
+        assert_eq!(run["latency_ns"]["count"], paced["offered"]);
+        assert_eq!(run["latency_ns"]["recorder"], "burst");
+        assert!(paced["service_ns"]["count"].as_u64() <= paced["offered"].as_u64());
+        // Waiting comes on top of service.
+        assert!(run["latency_ns"]["max"].as_u64() >= paced["service_ns"]["min"].as_u64(), "{run}");
+    }
+    // All at once, and room for one: what is served and what is lost make up what was due.
+    let (runs, _) = run_paced(&["--multiplier", "1e15", "--queue", "1", "--burst", "1"]);
+    for run in &runs {
+        let count = |value: &Value| value.as_u64().unwrap();
+        assert_eq!(count(&run["lost"]) + count(&run["latency_ns"]["count"]), count(&run["paced"]["offered"]), "{run}");
+        assert!(count(&run["lost"]) > 0, "{run}");
+        assert_eq!(run["error"], Value::Null, "verdicts after a loss are not compared");
+    }
+    for (options, word) in [
+        (vec!["--pps", "5"], "--load paced"),
+        (vec!["--multiplier", "2"], "--load paced"),
+        (vec!["--load", "paced", "--steering", "spray"], "--steering symmetric"),
+    ] {
+        let (code, _, stderr) = run(folder.path(), &[&["compare", "scenario.toml"][..], &options].concat());
+        assert_eq!(code, 1, "{stderr}");
+        assert!(stderr.contains(word), "{stderr}");
+    }
+    for wrong in [["--pps", "0"], ["--pps", "NaN"], ["--multiplier", "-1"], ["--queue", "0"]] {
+        let (code, ..) = run(folder.path(), &[&["compare", "scenario.toml", "--load", "paced"][..], &wrong].concat());
+        assert_eq!(code, 2, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_is_not_fit_is_refused_if_asked() {
+    let folder = fixture();
+    write(folder.path(), "scenario.toml", scenario(""));
+    // More workers than any machine of today has cores.
+    let arguments = ["compare", "scenario.toml", "--cores", "1000", "--engine", "null", "--strict"];
+    let (code, stdout, stderr) = run(folder.path(), &arguments);
+    assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+    assert!(stderr.contains("--strict: this machine is not fit") && stderr.contains("1000 workers on"), "{stderr}");
 }
 
 #[test]
@@ -340,6 +414,52 @@ fn info_describes_a_capture() {
 }
 
 #[test]
+fn explain_tells_why_in_text_csv_and_json() {
+    let folder = fixture();
+    let acl = [(false, 100, true, "6", 80, 80), (true, 100, true, "6", 1024, 40_000)];
+    write(folder.path(), "acl.json", network_acl(&acl));
+    let (code, stdout, stderr) = run(folder.path(), &["explain", "scenario.toml"]);
+    assert_eq!(code, 0, "{stderr}");
+    insta::assert_snapshot!("explain", stdout);
+    let (_, csv, _) = run(folder.path(), &["explain", "scenario.toml", "--format", "csv", "--differing"]);
+    insta::assert_snapshot!("explain_csv", csv);
+    let (_, json, _) = run(folder.path(), &["explain", "scenario.toml", "--format", "json", "--flow", ":51334"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["security_groups"]["accept"], 9);
+    assert_eq!(json["network_acl"]["drop"], 4);
+    assert_eq!(json["flows"].as_array().unwrap().len(), 1);
+    assert_eq!(json["flows"][0]["steps"][0]["path"], "SecurityGroups[0].IpPermissions[0].IpRanges[0]");
+    fails(folder.path(), &["explain", "scenario.toml", "--flow", "nobody"], 2, &["address:port"]);
+}
+
+#[test]
+fn derive_writes_a_twin_that_agrees() {
+    let folder = fixture();
+    let files =
+        ["-o", "twin.json", "--entries", "entries.jsonl", "--differences", "differences.csv", "--json", "d.json"];
+    let (code, stdout, stderr) = run(folder.path(), &[&["derive", "scenario.toml"][..], &files].concat());
+    assert_eq!(code, 0, "{stderr}");
+    insta::assert_snapshot!("derive", stdout);
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    insta::assert_snapshot!("derive_entries", read("entries.jsonl"));
+    assert_eq!(read("differences.csv").lines().count(), 1, "a header and no difference");
+    let arguments = ["explain", "scenario.toml", "--network-acls", "twin.json", "--format", "json"];
+    let (code, stdout, _) = run(folder.path(), &arguments);
+    assert_eq!(code, 0);
+    let json: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(json["differing_packets"], 0);
+    let (_, stdout, stderr) = run(folder.path(), &["derive", "scenario.toml", "-o", "-"]);
+    assert_eq!(
+        serde_json::from_str::<Value>(&stdout).unwrap(),
+        serde_json::from_str::<Value>(&read("twin.json")).unwrap()
+    );
+    assert!(stderr.contains("The stateless twin"), "{stderr}");
+    fails(folder.path(), &["derive", "scenario.toml", "--ephemeral", "9-1"], 2, &["from-trace"]);
+    let only_acl = ["derive", "trace.pcap", "--inside", INSIDE, "--network-acls", "acl.json"];
+    fails(folder.path(), &only_acl, 1, &["--security-groups FILE"]);
+}
+
+#[test]
 fn usage_mistakes_are_exit_code_2() {
     let folder = fixture();
     fails(folder.path(), &["compare", "--no-such-option"], 2, &["--no-such-option"]);
@@ -363,11 +483,13 @@ fn inputs_that_cannot_be_used_say_why_and_what_to_do() {
     fails(at, &["info", "sg.json"], 1, &["sg.json", "neither pcap nor pcapng", "7b 22"]);
     write(at, "empty.pcap", "");
     fails(at, &["info", "empty.pcap"], 1, &["empty.pcap is empty"]);
-    fails(at, &["info", "."], 1, &["is a folder"]);
+    fs::create_dir(at.join("bare")).unwrap();
+    fails(at, &["info", "bare"], 1, &["bare is a folder without a capture"]);
+    fails(at, &["compare", "scenario.toml", "trace.pcap"], 1, &["scenario.toml is a scenario"]);
     write(at, "short.pcap", &pcap(&[], PLAIN)[..10]);
     fails(at, &["info", "short.pcap"], 1, &["short.pcap", "header"]);
     write(at, "trace.pcap.gz", [0x1f, 0x8b, 8, 0]);
-    fails(at, &["info", "trace.pcap.gz"], 1, &["gzip -d"]);
+    fails(at, &["info", "trace.pcap.gz"], 1, &["trace.pcap.gz", "gzip data is damaged or cut off"]);
 }
 
 #[test]
@@ -382,6 +504,34 @@ fn a_capture_cut_in_a_packet_is_used_up_to_there() {
     assert!(stderr.contains("cut off at byte") && stderr.contains("10 packets before it are used"), "{stderr}");
     let (_, stdout, _) = run(folder.path(), &["info", "cut.pcap"]);
     assert!(stdout.contains("cut off"), "{stdout}");
+}
+
+#[test]
+fn captures_may_be_several_compressed_and_piped() {
+    let folder = fixture();
+    let at = folder.path();
+    let whole = fs::read(at.join("trace.pcap")).unwrap();
+    write(at, "packed", zstd::encode_all(&whole[..], 1).unwrap());
+    let rules = ["--inside", INSIDE, "--security-groups", "sg.json"];
+    let verdicts = |inputs: &[&str]| {
+        let (code, stdout, stderr) = run(
+            at,
+            &[&["replay", "--engine", "reference", "--verdicts", "-", "--time", "0.01"], inputs, &rules].concat(),
+        );
+        assert_eq!(code, 0, "{stderr}");
+        stdout
+    };
+    assert_eq!(verdicts(&["packed"]), verdicts(&["trace.pcap"]));
+    fs::create_dir(at.join("rotated")).unwrap();
+    fs::copy(at.join("packed"), at.join("rotated/1")).unwrap();
+    assert_eq!(verdicts(&["rotated"]), verdicts(&["trace.pcap"]));
+    let (_, stdout, _) = run(at, &["info", "packed", "trace.pcap", "--decap", "vxlan,gre", "--format", "json"]);
+    let info: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&info["packets"], &info["flows"]), (&22.into(), &2.into()));
+    let piped =
+        Command::cargo_bin("ctbench").unwrap().args(["info", "-", "--format", "json"]).write_stdin(whole).output();
+    let info: serde_json::Value = serde_json::from_slice(&piped.unwrap().stdout).unwrap();
+    assert_eq!(info["packets"], 11);
 }
 
 #[test]
@@ -469,7 +619,7 @@ fn the_cause_of_an_error_is_told_once() {
     for (arguments, file, cause) in [
         (&gone[..], "missing.pcap", "No such file"),
         (&["compare", "gone.toml"], "gone.toml", "No such file"),
-        (&["compare", "empty"], "empty", "No such file"),
+        (&["compare", "empty"], "empty", "without a capture file"),
         (&["compare", "elsewhere.toml"], "gone.json", "No such file"),
         (&["compare", "nowhere.toml"], "gone.pcap", "No such file"),
         (&["compare", "wrong.toml"], "wrong.toml", "invalid type"),

@@ -4,7 +4,9 @@ mod common;
 
 use common::{CLIENT, SERVER};
 use ctbench::conntrack::Profile;
-use ctbench::packet::{Direction, Ignored, Inside, Malformed, Packet, decode, flags, protocol, tcp_flags};
+use ctbench::packet::{
+    Decap, Direction, Ignored, Inside, Malformed, Packet, View, decode, flags, innermost, protocol, tcp_flags,
+};
 use etherparse::{IcmpEchoHeader, Icmpv4Type, Icmpv6Type, PacketBuilder, TcpOptionElement, icmpv4};
 use proptest::prelude::*;
 
@@ -78,7 +80,7 @@ fn link_layers_carry_the_same_packet() {
     let mut sll = [0u8; 16];
     sll[14..].copy_from_slice(&[8, 0]);
     let ether = [&[2u8; 6][..], &[4; 6]].concat();
-    let cases: [(&str, u32, Vec<u8>); 12] = [
+    let cases: [(&str, u32, Vec<u8>); 15] = [
         ("VLAN", 1, after(&[&ether[..], &[0x81, 0, 0, 5, 8, 0]].concat())),
         ("QinQ", 1, after(&[&ether[..], &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6, 8, 0]].concat())),
         ("MPLS, two labels", 1, after(&[&ether[..], &[0x88, 0x47, 0, 0, 0x10, 64, 0, 0, 0x21, 64]].concat())),
@@ -88,13 +90,92 @@ fn link_layers_carry_the_same_packet() {
         ("raw", 101, after(&[])),
         ("raw, BSD number", 12, after(&[])),
         ("raw IPv4", 228, after(&[])),
+        ("PPPoE without Ethernet", 51, after(&[0x11, 0, 0, 1, 0, 60, 0, 0x21])),
+        ("PPP in HDLC", 50, after(&[0xff, 0x03, 0, 0x21])),
         ("BSD null", 0, after(&[2, 0, 0, 0])),
+        ("BSD null, other byte order", 0, after(&[0, 0, 0, 2])),
         ("BSD loopback", 108, after(&[0, 0, 0, 2])),
         ("PPP", 9, after(&[0xff, 0x03, 0, 0x21])),
     ];
     for (name, link, bytes) in cases {
         assert_eq!(decode(&bytes, link, bytes.len(), 7, &inside()), Ok(plain), "{name}");
     }
+}
+
+/// What decapsulation makes of a frame.
+fn open(frame: &[u8], decap: Decap) -> Result<Packet, Ignored> {
+    let view = innermost(View { bytes: frame, link_type: ETHERNET, wire_len: frame.len() }, decap);
+    decode(view.bytes, view.link_type, view.wire_len, 7, &inside())
+}
+
+/// An IPv4 packet of this protocol around another.
+fn ipv4_around(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let total = (20 + payload.len()) as u16;
+    let head = [0x45, 0, (total >> 8) as u8, total as u8, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+    [&head[..], payload].concat()
+}
+
+fn udp_around(port: u16, payload: &[u8]) -> Vec<u8> {
+    let len = (8 + payload.len()) as u16;
+    ipv4_around(17, &[&[0x80, 1][..], &port.to_be_bytes(), &len.to_be_bytes(), &[0, 0], payload].concat())
+}
+
+#[test]
+fn tunnels_are_opened_on_request() {
+    let frame = syn_with_options();
+    let plain = read(&frame).unwrap();
+    let on_ethernet = |packet: Vec<u8>| [&[2u8; 6][..], &[4; 6], &[8, 0], &packet].concat();
+    let vxlan = |inner: &[u8]| udp_around(4789, &[&[8, 0, 0, 0, 0, 0, 1, 0], inner].concat());
+    let none = Decap::default();
+    let cases: [(&str, Decap, Vec<u8>); 8] = [
+        ("VXLAN", Decap { vxlan: true, ..none }, vxlan(&frame)),
+        (
+            "Geneve with an option",
+            Decap { geneve: true, ..none },
+            udp_around(6081, &[&[2, 0, 0x65, 0x58, 0, 0, 1, 0, 1, 1, 1, 1, 0, 0, 0, 0], &frame[..]].concat()),
+        ),
+        (
+            "Geneve with IP",
+            Decap { geneve: true, ..none },
+            udp_around(6081, &[&[0, 0, 8, 0, 0, 0, 1, 0], ip(&frame)].concat()),
+        ),
+        ("GRE", Decap { gre: true, ..none }, ipv4_around(47, &[&[0, 0, 8, 0], ip(&frame)].concat())),
+        (
+            "GRE with key and sequence, Ethernet",
+            Decap { gre: true, ..none },
+            ipv4_around(47, &[&[0x30, 0, 0x65, 0x58, 0, 0, 0, 9, 0, 0, 0, 1], &frame[..]].concat()),
+        ),
+        (
+            "GRE with MPLS",
+            Decap { gre: true, ..none },
+            ipv4_around(47, &[&[0, 0, 0x88, 0x47, 0, 0, 0x11, 64], ip(&frame)].concat()),
+        ),
+        ("IP in IP", Decap { ipip: true, ..none }, ipv4_around(4, ip(&frame))),
+        (
+            "IP in IP in VXLAN",
+            Decap { ipip: true, vxlan: true, ..none },
+            vxlan(&on_ethernet(ipv4_around(4, ip(&frame)))),
+        ),
+    ];
+    for (name, decap, packet) in cases {
+        let outer = on_ethernet(packet);
+        assert_eq!(open(&outer, decap), Ok(plain), "{name}");
+        assert_eq!(open(&outer, none), Err(Ignored::NeitherInside), "{name}: not opened");
+        // Another tunnel is none of these.
+        let all = Decap { vxlan: !decap.vxlan, geneve: !decap.geneve, gre: !decap.gre, ipip: !decap.ipip };
+        if !(decap.vxlan && decap.ipip) {
+            assert_eq!(open(&outer, all), Err(Ignored::NeitherInside), "{name}: another");
+        }
+        // Cut off anywhere: an outcome.
+        for len in 0..outer.len() {
+            let _ = open(&outer[..len], decap);
+        }
+    }
+    // What a tunnel carries and is not IP is not evaluated; a packet without tunnel is.
+    let mut arp = frame.clone();
+    arp[13] = 6;
+    assert_eq!(open(&on_ethernet(vxlan(&arp)), Decap { vxlan: true, ..none }), Err(Ignored::NotIp));
+    assert_eq!(open(&frame, Decap { vxlan: true, geneve: true, gre: true, ipip: true }), Ok(plain));
 }
 
 #[test]
@@ -246,6 +327,105 @@ fn pieces_that_overlap_or_lack_one_are_never_complete() {
     assert_eq!(sequence(&[a.clone(), late, b.clone(), c.clone()]).incomplete, [0, 1, 2, 3]);
     // A copy of a piece does no harm.
     assert_eq!(sequence(&[a.clone(), a, b, c]).datagrams.len(), 1);
+}
+
+const SERVER6: &str = "2001:db8:1::10";
+const CLIENT6: &str = "2001:db8:9::1";
+
+/// An Ethernet frame with a chain of IPv6 extension headers, each `(its number, its bytes after "next header")`.
+fn ipv6(chain: &[(u8, &[u8])], upper: u8, payload: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (at, (_, rest)) in chain.iter().enumerate() {
+        body.push(chain.get(at + 1).map_or(upper, |(number, _)| *number));
+        body.extend_from_slice(rest);
+    }
+    body.extend_from_slice(payload);
+    let mut frame = [&[2; 6][..], &[4; 6], &[0x86, 0xdd]].concat();
+    let first = chain.first().map_or(upper, |(number, _)| *number);
+    frame.extend(common::frames::ip(CLIENT6.parse().unwrap(), SERVER6.parse().unwrap(), first, &body));
+    frame
+}
+
+/// The fragment header (RFC 8200, section 4.5) after its first byte.
+fn fragment(offset: usize, more: bool) -> [u8; 7] {
+    let [high, low] = ((offset as u16) | u16::from(more)).to_be_bytes();
+    [0, high, low, 0, 0, 0, 42]
+}
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+/// Eight bytes of padding, after the first.
+const PADDING: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
+
+#[test]
+fn ipv6_extension_headers_are_passed_over() {
+    let udp = common::frames::udp(4000, 53, 20);
+    let inside = Inside::new(&[SERVER6.parse::<std::net::IpAddr>().unwrap().into()]);
+    let read = |frame: &[u8]| decode(frame, 1, frame.len(), 0, &inside);
+    let plain = read(&ipv6(&[], 17, &udp)).unwrap();
+    // Routing header of type 0 with no segments left: already at its destination (RFC 8200, section 4.4).
+    let routing: &[u8] = &[0, 0, 0, 0, 0, 0, 0];
+    // RFC 4302: the length is in words of 4 bytes, less 2.
+    let authentication: &[u8] = &[4, 0, 0, 0, 0, 1, 1, 0, 0, 0, 2, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9];
+    let chains: [&[(u8, &[u8])]; 5] = [
+        &[(HOP_BY_HOP, PADDING)],
+        &[(DESTINATION, PADDING)],
+        &[(HOP_BY_HOP, PADDING), (DESTINATION, PADDING), (ROUTING, routing), (DESTINATION, PADDING)],
+        &[(51, authentication)],
+        &[(HOP_BY_HOP, PADDING), (51, authentication), (DESTINATION, PADDING)],
+    ];
+    for chain in chains {
+        let packet = read(&ipv6(chain, 17, &udp)).unwrap();
+        assert_eq!((packet.flow_key(), packet.protocol), (plain.flow_key(), 17), "{chain:?}");
+        assert_eq!(packet.payload_len(), plain.payload_len(), "{chain:?}");
+    }
+    // "No next header" (RFC 8200, section 4.7): a packet of protocol 59, whatever follows.
+    assert_eq!(read(&ipv6(&[(HOP_BY_HOP, PADDING)], 59, &udp)).unwrap().protocol, 59);
+    // A header that says it is longer than the packet.
+    assert!(read(&ipv6(&[(HOP_BY_HOP, &[200, 1, 4, 0, 0, 0, 0])], 17, &udp)).is_err());
+}
+
+/// Headers before the fragment header are repeated in every piece, those behind it are part of what is cut.
+#[test]
+fn ipv6_pieces_with_extension_headers_make_a_datagram() {
+    let udp = common::frames::udp(4000, 53, 2000);
+    let folder = tempfile::tempdir().unwrap();
+    let sequence = |frames: &[Vec<u8>]| {
+        let path = common::write(folder.path(), "t.pcap", common::pcap(frames, common::PLAIN));
+        common::load(&path, "2001:db8:1::/64", Profile::Linux)
+    };
+    let whole = sequence(&[ipv6(&[], 17, &udp)]).packets[0];
+    let options_and_udp = [&[17], PADDING, &udp].concat();
+    for (before, upper, payload) in [
+        (&[][..], 17, &udp),
+        (&[(HOP_BY_HOP, PADDING)], 17, &udp),
+        (&[], DESTINATION, &options_and_udp),
+        (&[(HOP_BY_HOP, PADDING), (DESTINATION, PADDING)], DESTINATION, &options_and_udp),
+    ] {
+        let bounds = [0, 1200, 1600, payload.len()];
+        let piece = |pair: &[usize]| {
+            let header = fragment(pair[0], pair[1] < payload.len());
+            ipv6(&[before, &[(FRAGMENT, &header)]].concat(), upper, &payload[pair[0]..pair[1]])
+        };
+        let [a, b, c] = <[Vec<u8>; 3]>::try_from(bounds.windows(2).map(piece).collect::<Vec<_>>()).unwrap();
+        for order in [[&a, &b, &c], [&c, &b, &a], [&b, &c, &a]] {
+            let trace = sequence(&order.map(Clone::clone));
+            let [datagram] = trace.datagrams.as_slice() else { panic!("{before:?} {upper}: {:?}", trace.datagrams) };
+            assert_eq!((datagram.completing, &datagram.pieces[..]), (2, &[0, 1][..]));
+            assert_eq!((datagram.packet.flow_key(), datagram.packet.protocol), (whole.flow_key(), 17));
+            assert_eq!(datagram.packet.payload_len(), whole.payload_len());
+        }
+        // RFC 5722: pieces that overlap are never complete.
+        let overlapping = piece(&[1192, 1600]);
+        assert_eq!(sequence(&[a, overlapping, b, c]).incomplete, [0, 1, 2, 3]);
+    }
+    // A piece that is all of it (RFC 6946).
+    let atomic = sequence(&[ipv6(&[(FRAGMENT, &fragment(0, false))], 17, &udp)]);
+    assert_eq!((atomic.incomplete.len(), atomic.packets.len()), (0, 1));
+    let verdict_of = atomic.datagrams.first().map_or(atomic.packets[0], |datagram| datagram.packet);
+    assert_eq!(verdict_of.flow_key(), whole.flow_key());
 }
 
 /// The header counts against the 65,535 bytes that a datagram can have (RFC 791): with its own 20 bytes

@@ -9,7 +9,7 @@ use ctbench::measure::Clock;
 use ctbench::packet::{Direction, Inside, Packet, TcpFields, protocol, tcp_flags};
 use ctbench::policy::path::{Attached, steps};
 use ctbench::policy::{Inventory, LoadOptions, PolicyError, RuleSet, Unresolved, World, load_network_acl};
-use ctbench::replay::{Pool, Workload};
+use ctbench::replay::{Mode, Pool, Workload};
 use ctbench::table::Geometry;
 use ctbench::trace::Trace;
 use policies::{acl_of, file, group, load, load_acl, load_groups, permission};
@@ -353,7 +353,7 @@ fn engines_and_reference_follow_the_path() {
             for kind in kinds {
                 let steered = workload.steered(*kind, 1);
                 let mut variant = workload.variant(*kind, &steered, &pool, &clock, 32).unwrap();
-                let pass = variant.pass(false, Vec::new());
+                let pass = variant.pass(Mode::Throughput, Vec::new());
                 assert_eq!(variant.gather(&pass.decisions), right, "{kind:?}, {profile:?}");
             }
             let passed = |d: &&Decision| d.verdict() == Verdict::Accept;

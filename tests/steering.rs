@@ -14,7 +14,7 @@ use ctbench::measure::Clock;
 use ctbench::packet::{Direction, Packet, protocol};
 use ctbench::policy::linear::Linear;
 use ctbench::policy::{Epochs, Rule, RuleSet, World};
-use ctbench::replay::{Job, Pass, Pool, Setup, Steered, Steering, Workload, pass};
+use ctbench::replay::{Job, Mode, Pass, Pool, Setup, Steered, Steering, Workload, pass};
 use ctbench::scenario::Scenario;
 use ctbench::table::lockfree::{LockFree, Worker};
 use ctbench::table::{FlowHash, HashKey};
@@ -37,7 +37,7 @@ fn fared(workload: &Workload, judge: &Judge, kind: Kind, cores: usize, burst: us
     let steered = workload.steered(kind, cores);
     let check = FlowCheck::new(workload, judge, kind, &steered).expect("the order is in question");
     let mut variant = workload.variant(kind, &steered, &pool, &clock, burst).expect("groups were given");
-    let pass = variant.pass(false, Vec::new());
+    let pass = variant.pass(Mode::Throughput, Vec::new());
     check.pass(&pass.decisions, pass.counters.as_ref())
 }
 
@@ -272,7 +272,7 @@ impl<'w> Setup for Unshared<'w> {
 
 fn replay(workload: &Workload, steered: &Steered, setup: &mut impl Setup) -> Pass {
     let (pool, clock) = (Pool::new(steered.lanes.len()).unwrap(), Clock::new());
-    pass(&Job { steered, pool: &pool, burst: workload.burst, clock: &clock }, setup, false, Vec::new())
+    pass(&Job { steered, pool: &pool, burst: workload.burst, clock: &clock }, setup, Mode::Throughput, Vec::new())
 }
 
 #[test]

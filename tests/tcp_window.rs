@@ -212,7 +212,7 @@ fn sack_edges() {
         "{SACK}
         < PA 6001+1000 ack 1001                        = est ESTABLISHED 300
         > A 1001 ack 5001 sack 6001 7001               = est ESTABLISHED 300  # a hole is left
-        < PA 15193+10 ack 1001                         = est ESTABLISHED 300
+        +5 < PA 15193+10 ack 1001                      = est ESTABLISHED 300
         "
     ));
     // And its receiver's largest window is one that reaches from the acknowledgement over the block.

@@ -5,18 +5,16 @@
 //! minute of the machine slows all; ratios are of one block, their median is shown with a 95 % bootstrap interval.
 
 mod flows;
-mod probe;
 mod subject;
 mod traffic;
 
 use ctbench::conntrack::{Connection, Notes, OnFull, Status};
 use ctbench::measure::statistics::{Estimate, Random, median, paired_ratio};
-use ctbench::measure::{Clock, Host};
+use ctbench::measure::{Clock, Host, Probe};
 use ctbench::packet::Direction;
 use ctbench::replay::Pool;
 use ctbench::table::{FlowHash, HashKey};
 use flows::{Family, key};
-use probe::Probe;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use subject::{Make, READY_MADE, Subject};
@@ -140,10 +138,10 @@ fn hits(bench: &Bench) {
                 }),
             ));
         }
-        let mut probe = Probe::new(bytes);
+        let mut probe = Probe::new(bytes).expect("memory for the probe");
         variants.push((
             "probe".into(),
-            Box::new(move || probe.touch(&bench.clock, bench.pool(1), packets, BURST).0 / packets as f64),
+            Box::new(move || probe.touch(&bench.clock, bench.pool(1), packets, BURST) as f64 / packets as f64),
         ));
         let samples = bench.blocks(blocks, &mut variants);
         println!(" {flows} flows; table of {} MiB, {} MiB of it in huge pages", bytes >> 20, huge >> 20);
@@ -175,7 +173,7 @@ fn occupancy(bench: &Bench) {
         let mut table = bench.make(capacity, OnFull::DropNew, 1).table("lockfree");
         bench.fill(&mut table, Family::V4, flows, 1);
         let bytes = table.bytes();
-        let mut probe = Probe::new(bytes);
+        let mut probe = Probe::new(bytes).expect("memory for the probe");
         let packets = 600_000;
         let samples = bench.blocks(
             12,
@@ -186,7 +184,7 @@ fn occupancy(bench: &Bench) {
                 ),
                 (
                     "probe".into(),
-                    Box::new(|| probe.touch(&bench.clock, bench.pool(1), packets, BURST).0 / packets as f64),
+                    Box::new(|| probe.touch(&bench.clock, bench.pool(1), packets, BURST) as f64 / packets as f64),
                 ),
             ],
         );
@@ -249,11 +247,11 @@ fn cores(bench: &Bench) {
         }
     }
     for cores in [1, 2] {
-        let mut probe = Probe::new(bytes);
+        let mut probe = Probe::new(bytes).expect("memory for the probe");
         variants.push((
             format!("probe, {}", if cores == 1 { "1 core" } else { "2 symmetric" }),
             Box::new(move || {
-                let ns = probe.touch(&bench.clock, bench.pool(cores), packets, BURST).0 / packets as f64;
+                let ns = probe.touch(&bench.clock, bench.pool(cores), packets, BURST) as f64 / packets as f64;
                 cores as f64 / ns * 1e3
             }),
         ));
@@ -344,10 +342,10 @@ fn churn(bench: &Bench) {
         Box::new(move || bench.traffic(Pick::Uniform(MILLION), packets).ns(&mut hits, bench.pool(1))),
     ));
     for cores in [1, 2] {
-        let mut probe = Probe::new(bytes);
+        let mut probe = Probe::new(bytes).expect("memory for the probe");
         variants.push((
             format!("probe, {}", if cores == 1 { "1 core" } else { "2 symmetric" }),
-            Box::new(move || probe.touch(&bench.clock, bench.pool(cores), packets, BURST).0 / packets as f64),
+            Box::new(move || probe.touch(&bench.clock, bench.pool(cores), packets, BURST) as f64 / packets as f64),
         ));
     }
     let samples = bench.blocks(20, &mut variants);

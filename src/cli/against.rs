@@ -16,8 +16,7 @@ pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result
     use super::{ProfileArg, WRONG_VERDICTS};
     use crate::engine::registry::Kind;
     use crate::measure::Clock;
-    use crate::replay::{Pool, World};
-    use crate::trace::Capture;
+    use crate::replay::{Mode, Pool, World};
     use crate::verify::linux::{self, Agreement, Job};
     use anyhow::{Context, ensure};
     use std::io::Write;
@@ -47,12 +46,11 @@ pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result
         !by_interface(&workload.groups) && !by_interface(&workload.acl),
         "--against linux judges by one set of rules: leave out the inventory's interfaces"
     );
-    let capture = Capture::open(&input.trace_path)?;
-    let frames = capture.frames()?;
+    let frames = input.capture.frames()?;
     ensure!(
         frames.list().len() == workload.trace.timestamps_ns.len(),
         "{} changed while it was read",
-        input.trace_path.display()
+        input.trace_name
     );
     let mut out = std::io::stdout().lock();
     let (mut compared, mut differing) = (false, false);
@@ -71,7 +69,7 @@ pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result
                     let steered = workload.steered(kind, 1);
                     let variant = workload.variant(kind, &steered, &pool, &clock, workload.burst);
                     variant.map(|mut variant| {
-                        let pass = variant.pass(false, Vec::new());
+                        let pass = variant.pass(Mode::Throughput, Vec::new());
                         variant.gather(&pass.decisions)
                     })
                 }

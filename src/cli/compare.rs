@@ -1,12 +1,15 @@
 //! `ctbench compare` and `ctbench replay`
 
+use super::flow_log;
 use super::input::Input;
+use super::load::LoadArgs;
 use super::steering::{self, SteeringArgs};
 use super::{InputArgs, WRONG_VERDICTS};
 use crate::engine::registry::{Kind, select};
-use crate::measure::{self, Clock, Host, Plan};
+use crate::measure::fitness::{of_machine, of_runs};
+use crate::measure::{self, Clock, ClockFloor, Host, Plan, Unfit};
+use crate::replay::Pool;
 use crate::report::{self, Report};
-use crate::trace::Capture;
 use crate::verify::{Judge, changes};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -23,12 +26,15 @@ Examples:
       another scenario
   ctbench compare my.pcap --inside 10.0.1.0/24 --security-groups sg.json --network-acls acl.json
       your own capture and rules
-  ctbench compare --engine 'stateful-*' --cores 1 --time 30 --json result.json";
+  ctbench compare --engine 'stateful-*' --cores 1 --time 30 --json result.json
+  ctbench compare --load paced --pps 2000000 --cores 1
+      packets when they are due, whether the engine is ready or not: latency with waiting, and loss";
 
 pub(super) const REPLAY_EXAMPLES: &str = "\
 Examples:
   ctbench replay --engine stateful-lockfree-linear --verdicts verdicts.csv
-  ctbench replay my.pcap --inside 10.0.1.5/32 --security-groups sg.json --engine reference --verdicts -";
+  ctbench replay my.pcap --inside 10.0.1.5/32 --security-groups sg.json --engine reference --verdicts -
+  ctbench replay --engine stateful-lockfree-linear --flow-log flows.log.gz --flow-log-field account-id=123456789012";
 
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
@@ -65,9 +71,17 @@ struct RunArgs {
     cores: Vec<u16>,
     #[command(flatten)]
     steering: SteeringArgs,
+    #[command(flatten)]
+    load: LoadArgs,
     /// Time for all measurements, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
     time: f64,
+    /// Stop earlier, once every throughput is known to ± this percentage (half of its 95 % interval)
+    #[arg(long, value_name = "PERCENT", value_parser = percentage)]
+    precision: Option<f64>,
+    /// Refuse to measure on a machine that is not fit for it: busy, its workers not pinned, its frequency or cores shared
+    #[arg(long)]
+    strict: bool,
     /// Write the result as JSON (`-` for stdout)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -77,6 +91,8 @@ struct RunArgs {
     /// Write one CSV row a packet with its verdict, of a single engine (`-` for stdout)
     #[arg(long, value_name = "FILE")]
     verdicts: Option<PathBuf>,
+    #[command(flatten)]
+    flow_log: flow_log::WriteArgs,
     /// No progress bar, no table
     #[arg(long)]
     quiet: bool,
@@ -86,6 +102,13 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
         _ => Err("a number of seconds above 0, at most 86400".into()),
+    }
+}
+
+fn percentage(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').trim().parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err("a percentage above 0, at most 100".into()),
     }
 }
 
@@ -127,11 +150,24 @@ fn execute(
         let one = matches!(kinds.as_deref(), Some([_]));
         ensure!(one, "--verdicts writes the verdicts of one engine: name it with --engine");
     }
+    let flow_log_settings = args.flow_log.settings()?;
     let clock = Clock::new();
     let mut input = Input::load(input_args, &clock)?;
     args.steering.apply(input_args, &mut input)?;
+    ensure!(
+        args.flow_log.flow_log.is_none() || input.elephant.is_none(),
+        "--flow-log is about the trace as captured: leave out --elephant"
+    );
     let kinds = runnable(&input, kinds, baseline)?;
-    let text_wanted = !args.quiet && ![&args.json, &args.csv, &args.verdicts].into_iter().any(is_stdout);
+    let cores = core_counts(&args.cores);
+    let (host, clock_floor) = (Host::read(), clock.floor());
+    let mut doubts = machine_doubts(&host, &clock_floor, &cores)?;
+    if args.strict && !doubts.is_empty() {
+        let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
+        bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
+    }
+    let text_wanted =
+        !args.quiet && ![&args.json, &args.csv, &args.verdicts, &args.flow_log.flow_log].into_iter().any(is_stdout);
     let mut out = std::io::stdout().lock();
     if text_wanted {
         write!(out, "{}", report::text::heading(&input.about()))?;
@@ -140,9 +176,10 @@ fn execute(
     for warning in &input.warnings {
         eprintln!("warning: {warning}");
     }
-    let cores = core_counts(&args.cores);
     let judge = Judge::new(&input.workload);
-    let plan = Plan { kinds, cores, seconds: args.time };
+    let pace = args.load.pace(&input, kinds.len() * cores.len())?;
+    let precision = args.precision.unwrap_or(0.0);
+    let plan = Plan { kinds, cores, baseline, pace, seconds: args.time, precision };
     let bar = progress_bar(args.quiet);
     let started = std::time::SystemTime::now();
     let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
@@ -150,20 +187,23 @@ fn execute(
         .context("starting one worker thread a core")?;
     bar.finish_and_clear();
 
+    let capacity = input.workload.geometry.capacity();
+    doubts.extend(of_runs(&results.runs, capacity));
     let mut about = input.about();
     if args.json.is_some() {
-        about.trace_sha256 = Some(Capture::open(&input.trace_path)?.sha256());
+        about.trace_sha256 = Some(input.capture.sha256());
     }
     let report = Report {
         command: std::env::args().collect::<Vec<_>>().join(" "),
         started,
-        host: Host::read(),
+        host,
         about,
-        clock_floor: clock.floor(),
+        clock_floor,
         differences: judge.differences(),
         allowance_exceeded: judge.allowance_exceeded(),
         changes: changes(&input.workload, &judge),
-        baseline,
+        doubts,
+        pace,
         results: &results,
         workload: &input.workload,
     };
@@ -183,9 +223,19 @@ fn execute(
             |out: &mut dyn Write| report::verdicts::write(out, &input.workload.trace, &results.decisions, rules);
         write_with(path, &mut out, write)?;
     }
+    if let Some(path) = &args.flow_log.flow_log {
+        flow_log::write(path, &mut out, &input, &flow_log_settings)?;
+    }
     out.flush()?;
     let wrong = results.runs.iter().any(|run| run.error.is_some());
     Ok(if wrong { ExitCode::from(WRONG_VERDICTS) } else { ExitCode::SUCCESS })
+}
+
+/// What is wrong with the machine for so many workers.
+fn machine_doubts(host: &Host, floor: &ClockFloor, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
+    let workers = cores.iter().copied().max().unwrap_or(1);
+    let pool = Pool::new(workers).context("starting one worker thread a core")?;
+    Ok(of_machine(host, floor, workers, pool.pinned()))
 }
 
 /// The engines asked for, or all that the rules allow; the baseline with them.
@@ -218,9 +268,6 @@ fn core_counts(asked: &[u16]) -> Vec<usize> {
         if asked.is_empty() { vec![1, available] } else { asked.iter().map(|n| usize::from(*n)).collect() };
     cores.sort_unstable();
     cores.dedup();
-    if let Some(most) = cores.last().filter(|most| **most > available) {
-        eprintln!("warning: {most} workers on {available} cores: they take turns, and no figure of theirs means much");
-    }
     cores
 }
 

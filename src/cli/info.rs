@@ -1,5 +1,6 @@
 //! `ctbench info`
 
+use super::DecapArgs;
 use crate::trace::{Capture, Info};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
@@ -10,16 +11,21 @@ use std::process::ExitCode;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   ctbench info my.pcap
-  ctbench info my.pcapng --inside 10.0.1.0/24 --format json";
+  ctbench info my.pcapng --inside 10.0.1.0/24 --format json
+  ctbench info rotated/ --decap vxlan
+  tcpdump -c 1000 -w - | ctbench info -";
 
 /// Arguments of `info`.
 #[derive(Debug, Args)]
 pub(super) struct InfoArgs {
-    /// The capture
-    capture: PathBuf,
+    /// Captures: files, a folder of them, or `-` for standard input
+    #[arg(required = true)]
+    capture: Vec<PathBuf>,
     /// Protected addresses, as CIDR blocks [default: guessed]
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = super::block)]
     inside: Vec<IpNet>,
+    #[command(flatten)]
+    decap: DecapArgs,
     /// How it is printed
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -34,9 +40,15 @@ enum Format {
 }
 
 pub(super) fn info(args: InfoArgs) -> anyhow::Result<ExitCode> {
-    let capture = Capture::open(&args.capture)?;
+    let capture = Capture::open_all(&args.capture)?.with_decap(args.decap.decap());
     let frames = capture.frames()?;
-    let info = Info::of(&frames, &args.capture.display().to_string(), &args.inside);
+    let info = Info::of(&frames, &super::input::names(&args.capture), &args.inside);
+    for path in &frames.summary().skipped {
+        eprintln!("warning: {} is no capture, and is left out", path.display());
+    }
+    for change in &frames.summary().changes {
+        eprintln!("warning: {change}");
+    }
     let text = match args.format {
         Format::Text => info.text(),
         Format::Json => serde_json::to_string_pretty(&info)? + "\n",

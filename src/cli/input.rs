@@ -3,7 +3,7 @@
 use super::{InputArgs, InvalidArg, ProfileArg};
 use crate::conntrack::{Config, Invalid, Profile};
 use crate::measure::Clock;
-use crate::packet::{FlowKey, Inside};
+use crate::packet::{Decap, FlowKey, Inside};
 use crate::policy::path::Attached;
 use crate::policy::{self, Inventory, LoadOptions, RuleSet, Unresolved};
 use crate::replay::{Workload, World};
@@ -30,8 +30,10 @@ pub(super) struct Input {
     pub title: String,
     /// The `scenario.toml`, if there is one.
     pub scenario: Option<PathBuf>,
-    /// The capture.
-    pub trace_path: PathBuf,
+    /// Where the trace was read from.
+    pub trace_name: String,
+    /// The capture files.
+    pub capture: Capture,
     /// What the scenario expects, unless an option changes verdicts.
     pub expect: Option<Expect>,
     /// Everything that engines need.
@@ -63,7 +65,8 @@ pub(super) struct Stages {
 struct Sources {
     title: String,
     scenario: Option<PathBuf>,
-    trace: PathBuf,
+    trace: Vec<PathBuf>,
+    decap: Decap,
     inside: Vec<IpNet>,
     security_groups: Option<PathBuf>,
     network_acls: Option<PathBuf>,
@@ -97,7 +100,8 @@ impl Input {
             sources.inside = inventory.addresses();
             warnings.append(&mut inventory.warnings);
         }
-        ensure!(!sources.inside.is_empty(), "--inside is needed: the inventory holds no network interfaces");
+        let needs_inside = sources.inside.is_empty() && !sources.inventory.is_empty();
+        ensure!(!needs_inside, "--inside is needed: the inventory holds no network interfaces");
         let inventory = Arc::new(inventory);
         let options = LoadOptions {
             inventory: Some(inventory.clone()),
@@ -142,25 +146,33 @@ impl Input {
         }
 
         let start = clock.raw();
-        let capture = Capture::open(&sources.trace)?;
+        let capture = Capture::open_all(&sources.trace)?.with_decap(sources.decap);
         let frames = capture.frames()?;
         let framed = clock.raw();
-        let decoded = frames.decode(&if by_interface {
-            Inside::new(&sources.inside).with_pairs()
-        } else {
-            Inside::new(&sources.inside)
-        });
+        let every_header = capture.is_header_trace() && sources.inside.is_empty();
+        let inside = match every_header {
+            true => Inside::destinations(),
+            false if by_interface => Inside::new(&sources.inside).with_pairs(),
+            false => Inside::new(&sources.inside),
+        };
+        let decoded = frames.decode(&inside);
         let done = clock.raw();
-        let summary = frames.summary().clone();
+        let mut summary = frames.summary().clone();
         let per_packet = |from, to| clock.ns(from, to) as f64 / (summary.packets.max(1)) as f64;
         let stages = Stages { read: per_packet(start, framed), decode: per_packet(framed, done) };
-        let trace = Trace::sequence_with(&frames, decoded, sources.config.profile, &inventory.exempt);
+        let mut trace = Trace::sequence_with(&frames, decoded, sources.config.profile, &inventory.exempt);
+        drop(frames);
         warnings.extend(summary.warnings());
+        warnings.extend(args.selection.apply(&mut trace)?);
+        if !args.selection.is_whole() {
+            // Copies are counted with the trace.
+            summary.packets = (trace.packets.len() - trace.copies.len() + trace.ignored.len()) as u64;
+        }
         let inside = sources.inside.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        if trace.packets.is_empty() && summary.packets > 0 {
+        if trace.packets.is_empty() && summary.packets > 0 && args.selection.is_whole() {
             warnings.push(format!(
                 "no packet of {} has exactly one end inside {inside}: nothing is evaluated; `ctbench info` guesses what to protect",
-                sources.trace.display(),
+                names(&sources.trace),
             ));
         }
         let flows = trace.packets.iter().map(|p| p.flow_key()).collect::<HashSet<FlowKey>>().len();
@@ -193,7 +205,8 @@ impl Input {
         Ok(Input {
             title: sources.title,
             scenario: sources.scenario,
-            trace_path: sources.trace,
+            trace_name: names(&sources.trace),
+            capture,
             expect: sources.expect,
             workload,
             summary,
@@ -211,20 +224,25 @@ type LoadRules = fn(&Path, &LoadOptions) -> Result<policy::Loaded, policy::Polic
 
 fn sources(args: &InputArgs) -> anyhow::Result<Sources> {
     let bundled;
-    let input = match &args.input {
-        Some(input) => input,
-        None => {
-            bundled = bundled_scenario()?;
+    let inputs = match args.input.as_slice() {
+        [] => {
+            bundled = [bundled_scenario()?];
             &bundled
         }
+        inputs => inputs,
     };
-    let is_scenario = input.is_dir() || input.extension().is_some_and(|extension| extension == "toml");
-    let mut sources = if is_scenario { from_scenario(input)? } else { from_capture(args, input)? };
-    if is_scenario {
+    let scenario = inputs.iter().find(|input| is_scenario(input));
+    let mut sources = match (scenario, inputs) {
+        (Some(input), [_]) => from_scenario(input)?,
+        (Some(input), _) => bail!("{} is a scenario, which goes with no other input", input.display()),
+        (None, captures) => from_captures(args, captures)?,
+    };
+    sources.decap = args.decap.decap();
+    if scenario.is_some() {
         ensure!(args.inside.is_empty(), "--inside goes with a capture file; the scenario names its own `inside`");
     }
     // Options win over the scenario; then its expectations no longer hold.
-    let mut changed = false;
+    let mut changed = !sources.decap.is_none();
     let mut replace = |slot: &mut Option<PathBuf>, option: &Option<PathBuf>| {
         if option.is_some() {
             slot.clone_from(option);
@@ -233,7 +251,7 @@ fn sources(args: &InputArgs) -> anyhow::Result<Sources> {
     };
     replace(&mut sources.security_groups, &args.security_groups);
     replace(&mut sources.network_acls, &args.network_acls);
-    if changed {
+    if args.security_groups.is_some() || args.network_acls.is_some() {
         // The scenario's changes were meant for its own rules.
         sources.changes.clear();
     }
@@ -265,7 +283,7 @@ fn sources(args: &InputArgs) -> anyhow::Result<Sources> {
         changed |= invalid != sources.config.invalid;
         sources.config.invalid = invalid;
     }
-    if changed || args.capacity.is_some() {
+    if changed || args.capacity.is_some() || !args.selection.is_whole() {
         sources.expect = None;
     }
     Ok(sources)
@@ -274,10 +292,18 @@ fn sources(args: &InputArgs) -> anyhow::Result<Sources> {
 fn from_scenario(input: &Path) -> anyhow::Result<Sources> {
     let (scenario, path) = Scenario::read(input)?;
     let folder = path.parent().unwrap_or(Path::new("."));
+    let trace = folder.join(&scenario.trace);
+    if let Some(recipe) = &scenario.r#gen
+        && !trace.exists()
+    {
+        eprintln!("making {} by its scenario's recipe", trace.display());
+        super::gen_trace::write_file(recipe, &trace)?;
+    }
     Ok(Sources {
         config: scenario.config(&path)?,
         title: scenario.title,
-        trace: folder.join(&scenario.trace),
+        trace: vec![trace],
+        decap: Decap::default(),
         inside: scenario.inside,
         security_groups: scenario.security_groups.map(|file| folder.join(file)),
         network_acls: scenario.network_acls.map(|file| folder.join(file)),
@@ -299,22 +325,46 @@ fn from_scenario(input: &Path) -> anyhow::Result<Sources> {
     })
 }
 
-fn from_capture(args: &InputArgs, input: &Path) -> anyhow::Result<Sources> {
+/// A folder with a `scenario.toml`, or a `.toml` file.
+fn is_scenario(input: &Path) -> bool {
+    match input.is_dir() {
+        true => input.join("scenario.toml").exists(),
+        false => input.extension().is_some_and(|extension| extension == "toml"),
+    }
+}
+
+/// How a message names the files.
+pub(super) fn names(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn from_captures(args: &InputArgs, inputs: &[PathBuf]) -> anyhow::Result<Sources> {
     // A path that does not exist is the mistake to name first.
-    std::fs::metadata(input).with_context(|| format!("cannot open {}", input.display()))?;
-    if args.inside.is_empty() && args.inventory.is_empty() {
+    for input in inputs.iter().filter(|input| *input != Path::new("-")) {
+        std::fs::metadata(input).with_context(|| format!("cannot open {}", input.display()))?;
+        if input.is_dir() {
+            // As is a folder that holds neither a capture nor a scenario.
+            Capture::open(input)?;
+        }
+    }
+    let is_header_trace = || Capture::open_all(inputs).is_ok_and(|capture| capture.is_header_trace());
+    if args.inside.is_empty() && args.inventory.is_empty() && !is_header_trace() {
         bail!(
             "a capture needs --inside: which addresses are protected? `ctbench info {}` gives a guess",
-            input.display()
+            names(inputs)
         );
     }
     if args.security_groups.is_none() && args.network_acls.is_none() {
         bail!("a capture needs rules: --security-groups FILE, --network-acls FILE or both");
     }
     Ok(Sources {
-        title: input.file_name().unwrap_or(input.as_os_str()).to_string_lossy().into_owned(),
+        title: match inputs {
+            [input] => input.file_name().unwrap_or(input.as_os_str()).to_string_lossy().into_owned(),
+            several => format!("{} captures", several.len()),
+        },
         scenario: None,
-        trace: input.to_owned(),
+        trace: inputs.to_vec(),
+        decap: Decap::default(),
         inside: args.inside.clone(),
         security_groups: None,
         network_acls: None,
@@ -376,7 +426,7 @@ impl Input {
         let count = |world: &Option<World>| world.as_ref().map(|world| world.rules.len());
         About {
             title: self.title.clone(),
-            trace: self.trace_path.display().to_string(),
+            trace: self.trace_name.clone(),
             trace_sha256: None,
             packets: self.summary.packets + w.trace.copies.len() as u64,
             elephant: self.elephant,
@@ -385,7 +435,10 @@ impl Input {
             flows: self.flows,
             duration_s: self.summary.duration_s(),
             wire_bytes: self.summary.wire_bytes,
-            inside: self.inside.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            inside: match self.inside.as_slice() {
+                [] => "every destination".into(),
+                blocks => blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            },
             rules: [count(&w.groups), count(&w.acl)],
             read_ns: self.stages.read,
             decode_ns: self.stages.decode,

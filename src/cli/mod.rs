@@ -2,12 +2,20 @@
 
 mod against;
 mod compare;
+mod derive;
 mod engines;
+mod explain;
+mod flow_log;
+mod gen_rules;
+mod gen_trace;
 mod info;
 mod input;
+mod load;
+mod selection;
 mod steering;
 mod verify;
 
+use crate::packet::Decap;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -39,9 +47,18 @@ enum Verb {
     /// Check every engine's verdicts against the reference, untimed
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
+    /// Say of every flow which rule accepted or dropped it in each world, and why the worlds differ
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::ExplainArgs),
+    /// Derive the stateless twin of security groups, and say what it exposes and where it differs
+    #[command(after_help = derive::EXAMPLES)]
+    Derive(derive::DeriveArgs),
     /// Describe a capture
     #[command(after_help = info::EXAMPLES)]
     Info(info::InfoArgs),
+    /// Make a synthetic trace, or rules
+    #[command(after_help = gen_trace::examples())]
+    Gen(gen_trace::GenArgs),
     /// List the engines
     Engines,
 }
@@ -49,12 +66,14 @@ enum Verb {
 /// A trace and its rules.
 #[derive(Debug, Args)]
 pub struct InputArgs {
-    /// A scenario folder, a scenario.toml, or a capture file (pcap, pcapng) [default: the bundled
-    /// scenario traces/web]
-    input: Option<PathBuf>,
+    /// A scenario folder, a scenario.toml, or captures (pcap, pcapng; plain, gzip, zstd, lz4): files, a
+    /// folder of them, or `-` for standard input [default: the bundled scenario traces/web]
+    input: Vec<PathBuf>,
     /// Protected addresses, as CIDR blocks: they give each packet its direction
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = block)]
     inside: Vec<IpNet>,
+    #[command(flatten)]
+    decap: DecapArgs,
     /// The stateful rules: what `aws ec2 describe-security-groups` printed, or a Terraform state or plan
     /// (`terraform show -json`), or a CloudFormation template
     #[arg(long, value_name = "FILE")]
@@ -93,6 +112,40 @@ pub struct InputArgs {
     /// Packets handed to an engine at once
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=64))]
     burst: u16,
+    #[command(flatten)]
+    selection: selection::SelectionArgs,
+}
+
+/// Which tunnels are opened.
+#[derive(Debug, Args)]
+struct DecapArgs {
+    /// Look into these tunnels: engines then see what they carry
+    #[arg(long, value_enum, value_name = "TUNNEL", value_delimiter = ',')]
+    decap: Vec<Tunnel>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tunnel {
+    /// VXLAN, which VPC traffic mirroring is
+    Vxlan,
+    /// Geneve, which gateway load balancers speak
+    Geneve,
+    /// GRE with IP, MPLS or Ethernet in it
+    Gre,
+    /// IPv4 or IPv6 in IPv4 or IPv6
+    Ipip,
+}
+
+impl DecapArgs {
+    fn decap(&self) -> Decap {
+        let opened = |tunnel| self.decap.contains(&tunnel);
+        Decap {
+            vxlan: opened(Tunnel::Vxlan),
+            geneve: opened(Tunnel::Geneve),
+            gre: opened(Tunnel::Gre),
+            ipip: opened(Tunnel::Ipip),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -123,7 +176,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Verb::Compare(args) => compare::compare(args),
         Verb::Replay(args) => compare::replay(args),
         Verb::Verify(args) => verify::verify(args),
+        Verb::Explain(args) => explain::explain(args),
+        Verb::Derive(args) => derive::derive(args),
         Verb::Info(args) => info::info(args),
+        Verb::Gen(args) => gen_trace::generate(args),
         Verb::Engines => engines::engines(),
     }
 }

@@ -1,5 +1,6 @@
 //! `ctbench verify`
 
+use super::flow_log;
 use super::input::Input;
 use super::steering::{self, SteeringArgs};
 use super::{FAILURE, InputArgs, WRONG_VERDICTS};
@@ -20,6 +21,7 @@ Examples:
   ctbench verify traces/web --bless
   sudo ctbench verify traces/web --against linux
   ctbench verify --steering spray
+  ctbench verify my.pcap --inside 10.0.1.5/32 --network-acls acl.json --check-flow-log flows.log.gz
   ctbench verify my.pcap --inside 10.0.1.0/24 --security-groups sg.json";
 
 /// Arguments of `verify`.
@@ -38,6 +40,8 @@ pub(super) struct VerifyArgs {
     /// The engine that is compared with that judge [default: the reference]
     #[arg(long, value_name = "NAME", requires = "against")]
     engine: Option<String>,
+    #[command(flatten)]
+    flow_log: flow_log::CheckArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -52,8 +56,16 @@ const CORES: [usize; 3] = [1, 2, 3];
 
 pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     ensure!(
-        args.steering.is_plain() || !(args.bless || args.against.is_some()),
-        "--bless and --against are about the trace as captured, in its order: leave out --steering and --elephant"
+        args.steering.is_plain() || !(args.bless || args.against.is_some() || args.flow_log.check_flow_log.is_some()),
+        "--bless, --against and --check-flow-log are about the trace as captured, in its order: leave out --steering and --elephant"
+    );
+    ensure!(
+        args.input.selection.is_whole() || !args.bless,
+        "--bless is about the whole trace: leave out what selects or repeats packets"
+    );
+    ensure!(
+        !args.input.selection.repeats() || args.against.is_none(),
+        "--against takes the trace as captured: leave out --loop"
     );
     if let Some(Against::Linux) = args.against {
         return super::against::linux(args.input, args.engine.as_deref());
@@ -63,6 +75,9 @@ pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     args.steering.apply(&args.input, &mut input)?;
     for warning in &input.warnings {
         eprintln!("warning: {warning}");
+    }
+    if let Some(path) = &args.flow_log.check_flow_log {
+        return flow_log::check(path, &input, &args.flow_log);
     }
     let workload = &input.workload;
     let judge = Judge::new(workload);

@@ -10,6 +10,10 @@ pub struct Host {
     pub cpu: String,
     /// Cores that this process may use.
     pub cores: usize,
+    /// Hardware threads a physical core; 1 without SMT, or where the system does not tell.
+    pub threads_per_core: usize,
+    /// Caches of the first core, nearest first: `L1d 32K`.
+    pub caches: Vec<String>,
     /// Kernel release.
     pub kernel: String,
     /// Operating system and architecture.
@@ -43,6 +47,10 @@ impl Host {
         Host {
             cpu: field("model name").unwrap_or_else(unknown),
             cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            threads_per_core: line("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
+                .map_or(1, |list| cpus_in(&list))
+                .max(1),
+            caches: (0..8).map_while(cache).collect(),
             kernel: line("/proc/sys/kernel/osrelease").unwrap_or_else(unknown),
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
             virtual_machine: field("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
@@ -52,5 +60,43 @@ impl Host {
                 .and_then(|text| text.split(' ').next().map(str::to_owned))
                 .unwrap_or_else(unknown),
         }
+    }
+}
+
+/// How many CPUs a list like `0,4-5` names.
+fn cpus_in(list: &str) -> usize {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.trim().parse::<usize>().ok()?, last.trim().parse::<usize>().ok()?);
+        (last + 1).checked_sub(first)
+    };
+    list.split(',').filter_map(range).sum()
+}
+
+/// The first core's cache of this index.
+fn cache(index: usize) -> Option<String> {
+    let line = |name: &str| {
+        let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{name}");
+        fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    };
+    let kind = match line("type")?.as_str() {
+        "Data" => "d",
+        "Instruction" => "i",
+        _ => "",
+    };
+    Some(format!("L{}{kind} {}", line("level")?, line("size")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cpus() {
+        assert_eq!(cpus_in("0"), 1);
+        assert_eq!(cpus_in("0,64"), 2);
+        assert_eq!(cpus_in("0-1,8-9"), 4);
+        assert_eq!(cpus_in(""), 0);
+        assert_eq!(cpus_in("3-1"), 0);
     }
 }

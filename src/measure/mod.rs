@@ -1,14 +1,21 @@
 //! Measurement: the clock, recorders, trials, statistics. Nothing else in the crate reads a clock.
 
 mod clock;
+mod cpu_time;
+pub mod fitness;
 mod host;
+mod noise;
+mod probe;
 mod recorder;
 mod run;
 pub mod statistics;
 mod trials;
 
 pub use clock::{Clock, ClockFloor};
+pub use fitness::Unfit;
 pub use host::Host;
-pub use recorder::{Latencies, PacketStamps};
-pub use run::{Checked, Plan, Results, Run, check, run};
+pub use noise::{Noise, Watch};
+pub use probe::{Probe, ProbeCost};
+pub use recorder::{Latencies, Recorder, Recording};
+pub use run::{Checked, Control, Plan, Results, Run, check, run};
 pub use trials::{Budget, Expected, Measured, Trials, Variant};

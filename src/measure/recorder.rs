@@ -1,6 +1,7 @@
 //! Recorders: from clock readings to latency histograms.
 
 use super::Clock;
+use super::noise::{Noise, Watch};
 use crate::engine::MAX_BURST;
 use hdrhistogram::Histogram;
 
@@ -60,18 +61,53 @@ impl Default for Latencies {
     }
 }
 
-/// Stamps of one burst: when it was handed over, and when each verdict was known.
-pub struct PacketStamps<'a> {
+/// Packets a window: short enough that one interruption spoils little, long enough that looking at the
+/// clocks at its end costs next to nothing.
+const WINDOW: usize = 2048;
+
+/// Latencies of all packets, and of those alone whose windows the system left undisturbed.
+#[derive(Clone, Debug, Default)]
+pub struct Recording {
+    /// All.
+    pub raw: Latencies,
+    /// Without the marked windows.
+    pub clean: Latencies,
+    /// How much of the time is marked.
+    pub noise: Noise,
+}
+
+impl Recording {
+    /// Adds another core's or pass's.
+    pub fn merge(&mut self, other: &Recording) {
+        self.raw.merge(&other.raw);
+        self.clean.merge(&other.clean);
+        self.noise.merge(&other.noise);
+    }
+}
+
+/// One worker's recorder: stamps of the burst at hand, latencies of the window at hand, and all before.
+pub struct Recorder<'a> {
     clock: &'a Clock,
     handed_over: u64,
     known: [u64; MAX_BURST],
     count: usize,
+    window: Vec<u64>,
+    watch: Watch,
+    recording: Recording,
 }
 
-impl<'a> PacketStamps<'a> {
-    /// No stamps yet.
+impl<'a> Recorder<'a> {
+    /// Nothing recorded yet; the first window begins.
     pub fn new(clock: &'a Clock) -> Self {
-        PacketStamps { clock, handed_over: 0, known: [0; MAX_BURST], count: 0 }
+        Recorder {
+            clock,
+            handed_over: 0,
+            known: [0; MAX_BURST],
+            count: 0,
+            window: Vec::with_capacity(WINDOW + MAX_BURST),
+            watch: Watch::start(clock),
+            recording: Recording::default(),
+        }
     }
 
     /// A burst is handed to the engine now.
@@ -79,6 +115,16 @@ impl<'a> PacketStamps<'a> {
     pub fn hand_over(&mut self) {
         self.count = 0;
         self.handed_over = self.clock.raw();
+    }
+
+    /// The same, where nothing but bookkeeping came after the burst before: a pause is then a gap.
+    #[inline(always)]
+    pub fn hand_over_next(&mut self) {
+        let last = if self.count > 0 { self.known[self.count - 1] } else { 0 };
+        self.hand_over();
+        if last != 0 {
+            self.watch.idle(self.clock.ns(last, self.handed_over));
+        }
     }
 
     /// A verdict is known now.
@@ -91,9 +137,33 @@ impl<'a> PacketStamps<'a> {
     }
 
     /// Files the burst's latencies.
-    pub fn record(&self, latencies: &mut Latencies) {
+    pub fn record(&mut self) {
         for known in &self.known[..self.count] {
-            latencies.record(self.clock.ns(self.handed_over, *known));
+            self.window.push(self.clock.ns(self.handed_over, *known));
         }
+        if self.window.len() >= WINDOW {
+            self.close_window();
+        }
+    }
+
+    fn close_window(&mut self) {
+        let noise = self.watch.window(self.clock);
+        let (raw, clean) = (&mut self.recording.raw, &mut self.recording.clean);
+        let undisturbed = noise.marked_ns == 0;
+        for ns in self.window.drain(..) {
+            raw.record(ns);
+            if undisturbed {
+                clean.record(ns);
+            }
+        }
+        self.recording.noise.merge(&noise);
+        // What was done since the last verdict is no pause.
+        self.count = 0;
+    }
+
+    /// All that was recorded.
+    pub fn finish(mut self) -> Recording {
+        self.close_window();
+        self.recording
     }
 }

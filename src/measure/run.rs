@@ -1,10 +1,10 @@
 //! Verify, then time, and verify while timing: a whole comparison.
 
-use super::statistics::{Estimate, median_with_interval};
-use super::{Budget, Clock, Expected, Measured, Trials, Variant};
+use super::statistics::{Estimate, deviation, median_with_interval, paired_ratio};
+use super::{Budget, Clock, Expected, Measured, Probe, ProbeCost, Trials, Variant};
 use crate::engine::Decision;
 use crate::engine::registry::Kind;
-use crate::replay::{Pool, Steered, Steering, Workload};
+use crate::replay::{Mode, Pace, Pool, Steered, Steering, Workload};
 use crate::scenario::Expect;
 use crate::verify::{FlowCheck, FlowTally, Judge, Tally, first_difference, tracked_share};
 use rayon::ThreadPoolBuildError;
@@ -110,7 +110,7 @@ pub fn check(
     flows: Option<&FlowCheck>,
     variant: &mut dyn Variant,
 ) -> Checked {
-    let pass = variant.pass(false, Vec::new());
+    let pass = variant.pass(Mode::Throughput, Vec::new());
     let decisions = variant.gather(&pass.decisions);
     let tally = Tally::of(&workload.trace, &decisions);
     let flows = flows.map(|check| check.pass(&pass.decisions, pass.counters.as_ref()));
@@ -140,14 +140,54 @@ pub struct Plan {
     pub kinds: Vec<Kind>,
     /// Numbers of cores, ascending.
     pub cores: Vec<usize>,
+    /// The engine that the others are compared with; `None`: stateless-linear if it is among them, else null.
+    pub baseline: Option<Kind>,
+    /// Packets come at this pace (open loop); `None`: as fast as they are decided on (closed loop).
+    pub pace: Option<Pace>,
     /// Wall-clock time for all trials.
     pub seconds: f64,
+    /// Enough once every throughput is known to this share of itself (half of its 95 % interval); 0: use up the time.
+    pub precision: f64,
+}
+
+impl Plan {
+    /// The engine that the others are compared with, if it is among those that run.
+    fn baseline(&self) -> Option<Kind> {
+        let runs = |kind: &Kind| self.kinds.contains(kind);
+        match self.baseline {
+            Some(kind) => Some(kind).filter(runs),
+            None => [Kind::StatelessLinear, Kind::Null].into_iter().find(runs),
+        }
+    }
+}
+
+/// The baseline once more, as if it were another engine (an A/A comparison): what differs here is noise.
+pub struct Control {
+    /// The baseline.
+    pub kind: Kind,
+    /// Threads.
+    pub cores: usize,
+    /// Throughput as a multiple of the baseline's own, from the same blocks as every other ratio.
+    pub ratio: Estimate,
+}
+
+impl Control {
+    /// A difference up to this share is noise: as much as the same engine differs from itself.
+    pub fn noise_floor(&self) -> f64 {
+        deviation(self.ratio.value)
+    }
 }
 
 /// Everything that came out of a plan.
 pub struct Results {
     /// One a (number of cores, engine).
     pub runs: Vec<Run>,
+    /// The engine that the others are compared with.
+    pub baseline: Option<Kind>,
+    /// One a number of cores.
+    pub controls: Vec<Control>,
+    /// What random access to as much memory as the largest table's costs on one core.
+    pub probe: Option<(u64, ProbeCost)>,
     /// The decisions of the last engine checked, in trace order.
     pub decisions: Vec<Decision>,
     /// The same engines with bursts of one packet, on the fewest cores.
@@ -208,9 +248,17 @@ pub fn run(
         last_decisions = decisions;
         variants.push(variant);
     }
-    let mut alone = Vec::new();
+    let baseline = plan.baseline();
+    let mut results = Results {
+        runs,
+        baseline,
+        controls: Vec::new(),
+        probe: probe(&variants, &pools, clock, workload.burst),
+        decisions: last_decisions,
+        alone: Vec::new(),
+    };
     if workload.trace.packets.is_empty() {
-        return Ok(Results { runs, decisions: last_decisions, alone });
+        return Ok(results);
     }
 
     let budget = |share: f64| Budget {
@@ -218,13 +266,41 @@ pub fn run(
         sample_ns: 20_000_000,
         latency_samples: 2_000_000,
         seed: workload.secret,
+        precision: plan.precision,
     };
+    if let Some(pace) = plan.pace {
+        let measured = Trials::new(clock, budget(1.0)).paced(&mut variants, pace, &expected, progress);
+        for (run, measured) in results.runs.iter_mut().zip(measured) {
+            run.note_passes(&measured);
+            run.measured = measured;
+        }
+        return Ok(results);
+    }
+
+    let mut controlled = Vec::new();
+    for ((kind, pool, steered), flow_check) in
+        prepared.iter().zip(&checks).filter(|((kind, ..), _)| Some(*kind) == baseline)
+    {
+        let run = results.runs.iter().position(|run| run.kind == *kind && run.cores == pool.cores());
+        if let (Some(run), Some(variant)) = (run, workload.variant(*kind, steered, pool, clock, workload.burst)) {
+            expected.push(Expected::new(results.runs[run].tally.digest, flow_check.as_ref()));
+            controlled.push(run);
+            variants.push(variant);
+        }
+    }
     let trials = Trials::new(clock, budget(TRIALS_SHARE));
-    let measured = trials.run(&mut variants, &expected, |share| progress(share * TRIALS_SHARE));
-    for (run, measured) in runs.iter_mut().zip(measured) {
+    let measured = trials.run(&mut variants, controlled.len(), &expected, |share| progress(share * TRIALS_SHARE));
+    let mut measured = measured.into_iter();
+    for (run, measured) in results.runs.iter_mut().zip(measured.by_ref()) {
         run.pps = median_with_interval(&measured.pps, workload.secret);
         run.note_passes(&measured);
         run.measured = measured;
+    }
+    for (run, control) in controlled.into_iter().zip(measured) {
+        let run = &mut results.runs[run];
+        run.note_passes(&control);
+        let ratio = paired_ratio(&control.pps, &run.measured.pps, workload.secret);
+        results.controls.push(Control { kind: run.kind, cores: run.cores, ratio });
     }
 
     drop(variants);
@@ -233,7 +309,7 @@ pub fn run(
     for ((kind, pool, steered), flow_check) in
         prepared.iter().zip(&checks).filter(|((_, pool, _), _)| pool.cores() == fewest)
     {
-        let run = runs.iter().find(|run| run.kind == *kind && run.cores == fewest);
+        let run = results.runs.iter().find(|run| run.kind == *kind && run.cores == fewest);
         if let (Some(run), Some(variant)) = (run, workload.variant(*kind, steered, pool, clock, 1)) {
             expected.push(Expected::new(run.tally.digest, flow_check.as_ref()));
             kinds.push(*kind);
@@ -245,10 +321,19 @@ pub fn run(
         progress(TRIALS_SHARE + share * (1.0 - TRIALS_SHARE));
     });
     for (kind, measured) in kinds.into_iter().zip(measured) {
-        if let Some(run) = runs.iter_mut().find(|run| run.kind == kind && run.cores == fewest) {
+        if let Some(run) = results.runs.iter_mut().find(|run| run.kind == kind && run.cores == fewest) {
             run.note_passes(&measured);
         }
-        alone.push((kind, fewest, measured));
+        results.alone.push((kind, fewest, measured));
     }
-    Ok(Results { runs, decisions: last_decisions, alone })
+    Ok(results)
+}
+
+/// The floor for the largest table, or for a small one where no engine has any. `None` if there is no memory for it.
+fn probe(variants: &[Box<dyn Variant + '_>], pools: &[Pool], clock: &Clock, burst: usize) -> Option<(u64, ProbeCost)> {
+    const SMALLEST: u64 = 1 << 20;
+    let bytes = variants.iter().map(|variant| variant.table_bytes()).max()?.max(SMALLEST);
+    let pool = pools.iter().min_by_key(|pool| pool.cores())?;
+    let cost = Probe::new(bytes).ok()?.cost(clock, pool, burst);
+    Some((bytes, cost))
 }

@@ -40,13 +40,21 @@ impl Random {
 
 /// The median; NaN of nothing.
 pub fn median(samples: &[f64]) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => sorted[n / 2],
-        n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
+    median_of(&mut samples.to_vec())
+}
+
+/// The same, of samples whose order may change.
+fn median_of(samples: &mut [f64]) -> f64 {
+    let n = samples.len();
+    if n == 0 {
+        return f64::NAN;
     }
+    let (below, &mut upper, _) = samples.select_nth_unstable_by(n / 2, f64::total_cmp);
+    if n % 2 == 1 {
+        return upper;
+    }
+    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    (lower + upper) / 2.0
 }
 
 /// A value with its 95 % confidence interval.
@@ -60,14 +68,21 @@ pub struct Estimate {
 
 /// The median with a bootstrap interval.
 pub fn median_with_interval(samples: &[f64], seed: u64) -> Estimate {
-    Estimate { value: median(samples), ci95: bootstrap(samples, seed, median) }
+    Estimate { value: median(samples), ci95: bootstrap(samples, seed, median_of) }
 }
 
-/// The ratio of paired samples, `ours[i] / theirs[i]`: the median with a bootstrap interval over
-/// pairs. Pairs were measured next to each other, so what slows the machine for a while cancels.
+/// The ratio of paired samples, `ours[i] / theirs[i]`: the median of its logarithms with a bootstrap interval
+/// over pairs, so that a ratio and its inverse are judged alike. Pairs were measured next to each other, so what
+/// slows the machine for a while cancels.
 pub fn paired_ratio(ours: &[f64], theirs: &[f64], seed: u64) -> Estimate {
-    let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a / b).collect();
-    median_with_interval(&ratios, seed)
+    let logarithms: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| (a / b).ln()).collect();
+    let Estimate { value, ci95 } = median_with_interval(&logarithms, seed);
+    Estimate { value: value.exp(), ci95: ci95.map(f64::exp) }
+}
+
+/// How far a ratio of two things that are the same lies from 1: the larger of it and its inverse, less 1.
+pub fn deviation(ratio: f64) -> f64 {
+    ratio.max(1.0 / ratio) - 1.0
 }
 
 /// The difference of paired samples, `ours[i] - theirs[i]`, likewise.
@@ -76,7 +91,21 @@ pub fn paired_difference(ours: &[f64], theirs: &[f64], seed: u64) -> Estimate {
     median_with_interval(&differences, seed)
 }
 
-fn bootstrap(samples: &[f64], seed: u64, statistic: impl Fn(&[f64]) -> f64) -> [f64; 2] {
+/// A throughput that differs by less is not called faster or slower: 2 %.
+const MINIMUM_EFFECT: f64 = 0.02;
+
+/// What may be claimed of a throughput ratio: nothing unless the whole interval lies beyond the minimum effect,
+/// and the ratio beyond what the baseline differs from itself.
+pub fn claim(ratio: &Estimate, noise_floor: f64) -> &'static str {
+    match ratio.ci95 {
+        _ if deviation(ratio.value) <= noise_floor => "inconclusive",
+        [low, _] if low > 1.0 + MINIMUM_EFFECT => "faster",
+        [_, high] if high < 1.0 - MINIMUM_EFFECT => "slower",
+        _ => "inconclusive",
+    }
+}
+
+fn bootstrap(samples: &[f64], seed: u64, statistic: impl Fn(&mut [f64]) -> f64) -> [f64; 2] {
     if samples.is_empty() {
         return [f64::NAN; 2];
     }
@@ -85,7 +114,7 @@ fn bootstrap(samples: &[f64], seed: u64, statistic: impl Fn(&[f64]) -> f64) -> [
     let mut values: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
             resample.iter_mut().for_each(|value| *value = samples[random.below(samples.len())]);
-            statistic(&resample)
+            statistic(&mut resample)
         })
         .collect();
     values.sort_by(f64::total_cmp);
@@ -126,6 +155,60 @@ mod tests {
         let ratio = paired_ratio(&slower, &drift, 1);
         assert!((ratio.value - 1.25).abs() < 1e-9);
         assert!(ratio.ci95[1] - ratio.ci95[0] < 1e-9);
+    }
+
+    #[test]
+    fn a_ratio_and_its_inverse_are_judged_alike() {
+        let (a, b) = ([3.0, 5.0, 4.0, 9.0, 2.0, 7.0], [1.0, 4.0, 5.0, 3.0, 2.5, 6.0]);
+        let (there, back) = (paired_ratio(&a, &b, 5), paired_ratio(&b, &a, 5));
+        assert!((there.value * back.value - 1.0).abs() < 1e-12);
+        assert!((there.ci95[0] * back.ci95[1] - 1.0).abs() < 1e-9);
+        assert!((deviation(1.25) - deviation(0.8)).abs() < 1e-12);
+        assert_eq!(deviation(1.0), 0.0);
+    }
+
+    #[test]
+    fn nothing_is_claimed_within_the_noise() {
+        let ratio = |value, low, high| Estimate { value, ci95: [low, high] };
+        assert_eq!(claim(&ratio(1.10, 1.05, 1.15), 0.01), "faster");
+        assert_eq!(claim(&ratio(0.90, 0.85, 0.95), 0.01), "slower");
+        assert_eq!(claim(&ratio(1.10, 1.01, 1.20), 0.01), "inconclusive", "may be less than 2 %");
+        assert_eq!(claim(&ratio(1.10, 1.05, 1.15), 0.12), "inconclusive", "the baseline differs as much from itself");
+        assert_eq!(claim(&ratio(0.90, 0.85, 0.95), 0.12), "inconclusive", "1 / 0.9 is 1.11");
+        assert_eq!(claim(&ratio(f64::NAN, f64::NAN, f64::NAN), 0.0), "inconclusive");
+    }
+
+    /// Samples of one engine on a machine that drifts, with noise of some 3 % and now and then a stall.
+    fn samples(random: &mut Random, drift: &[f64], times: f64) -> Vec<f64> {
+        let mut uniform = || random.bits() as f64 / u64::MAX as f64;
+        drift
+            .iter()
+            .map(|drift| {
+                // The sum of uniform numbers is as good as normal.
+                let normal = (0..12).map(|_| uniform()).sum::<f64>() - 6.0;
+                let stall = if uniform() < 0.05 { 0.7 } else { 1.0 };
+                drift * times * (1.0 + 0.03 * normal) * stall
+            })
+            .collect()
+    }
+
+    /// The method on planted differences: the same engine is hardly ever called different, a tenth nearly always.
+    #[test]
+    fn planted_differences_are_found_and_others_are_not() {
+        let mut random = Random::new(11);
+        let drift: Vec<f64> = (0..25).map(|i| 1e7 * (1.0 + f64::from(i) * 0.02)).collect();
+        let mut claims = |times: f64| {
+            let judged = (0..100).map(|seed| {
+                let baseline = samples(&mut random, &drift, 1.0);
+                let control = paired_ratio(&samples(&mut random, &drift, 1.0), &baseline, seed);
+                let floor = deviation(control.value);
+                claim(&paired_ratio(&samples(&mut random, &drift, times), &baseline, seed), floor)
+            });
+            judged.filter(|claim| *claim != "inconclusive").count()
+        };
+        assert!(claims(1.0) <= 5);
+        assert!(claims(0.9) >= 90);
+        assert!(claims(1.0 / 0.9) >= 90);
     }
 
     #[test]

@@ -3,17 +3,17 @@
 //! What slows the machine for a while then slows all variants alike, and samples of one block can be
 //! compared in pairs.
 
-use super::statistics::Random;
-use super::{Clock, Latencies};
+use super::statistics::{Random, deviation, median, median_with_interval};
+use super::{Clock, Noise, Recording};
 use crate::engine::Decision;
-use crate::replay::Pass;
+use crate::replay::{Mode, Pace, Paced, Pass};
 use crate::table::TableCounters;
 use crate::verify::{FlowCheck, FlowTally};
 
 /// Something that can be replayed again and again.
 pub trait Variant {
-    /// One pass; `stamped` for latency.
-    fn pass(&mut self, stamped: bool, buffers: Vec<Vec<Decision>>) -> Pass;
+    /// One pass.
+    fn pass(&mut self, mode: Mode, buffers: Vec<Vec<Decision>>) -> Pass;
 
     /// The digest of a pass's decisions.
     fn digest(&self, lanes: &[Vec<Decision>]) -> u64;
@@ -58,6 +58,8 @@ pub struct Budget {
     pub latency_samples: u64,
     /// Seed of the order.
     pub seed: u64,
+    /// Enough once every throughput is known to this share of itself, half of its 95 % interval. 0: use up the time.
+    pub precision: f64,
 }
 
 /// What was measured of one variant.
@@ -67,12 +69,20 @@ pub struct Measured {
     pub pps: Vec<f64>,
     /// Passes that went into them.
     pub passes: u64,
+    /// Passes before the first sample.
+    pub warm_up_passes: u64,
+    /// The last of them took about as long as the one before it.
+    pub steady: bool,
+    /// What the system took from the workers while throughput was sampled.
+    pub noise: Noise,
     /// Latency of every packet in the stamped passes.
-    pub latencies: Latencies,
+    pub latencies: Recording,
     /// Time of the stamped passes in ns, and packets in them: what stamping costs.
     pub stamped_ns: u64,
     /// Packets in the stamped passes.
     pub stamped_packets: u64,
+    /// What open loops came to.
+    pub paced: Paced,
     /// Table counters of the last pass.
     pub counters: Option<TableCounters>,
     /// Passes whose verdicts were not the expected ones.
@@ -91,6 +101,15 @@ pub struct Trials<'a> {
 /// Fewest blocks that give an interval at all.
 const MIN_BLOCKS: usize = 5;
 
+/// Fewest blocks on which a run is called precise enough: an interval of five is too often too narrow.
+const MIN_PRECISE_BLOCKS: usize = 15;
+
+/// Passes are steady when one takes at most this share more or less than the one before it.
+const STEADY: f64 = 0.05;
+
+/// Warming up ends after so many passes, steady or not.
+const MAX_WARM_UP: u64 = 12;
+
 impl<'a> Trials<'a> {
     /// The budget runs from now.
     pub fn new(clock: &'a Clock, budget: Budget) -> Self {
@@ -101,12 +120,13 @@ impl<'a> Trials<'a> {
         self.clock.ns(self.started, self.clock.raw())
     }
 
-    /// Runs throughput blocks for three quarters of the budget, latency blocks for the rest.
-    /// `expected[i]` is what every pass of variant `i` is held to. `progress` is told the
-    /// share of the budget that is spent, between samples.
+    /// Warms all variants up, then runs throughput blocks for three quarters of the budget, latency blocks for the
+    /// rest; the latter of all but the last `controls` variants. `expected[i]` is what every pass of variant `i` is
+    /// held to. `progress` is told the share of the budget that is spent, between samples.
     pub fn run(
         &self,
         variants: &mut [Box<dyn Variant + '_>],
+        controls: usize,
         expected: &[Expected],
         mut progress: impl FnMut(f64),
     ) -> Vec<Measured> {
@@ -117,8 +137,12 @@ impl<'a> Trials<'a> {
         let total = self.budget.total_ns.max(1);
         let throughput_until = total / 4 * 3;
 
+        let warm_up_ns = total / (8 * variants.len().max(1) as u64);
+        for (i, variant) in variants.iter_mut().enumerate() {
+            self.warm_up(variant.as_mut(), &mut buffers[i], &expected[i], &mut measured[i], warm_up_ns);
+        }
         let mut blocks = 0;
-        while blocks < MIN_BLOCKS || self.spent_ns() < throughput_until {
+        while blocks < MIN_BLOCKS || (self.spent_ns() < throughput_until && !self.is_precise(&measured)) {
             random.shuffle(&mut order);
             for &i in &order {
                 let sample =
@@ -128,8 +152,47 @@ impl<'a> Trials<'a> {
             }
             blocks += 1;
         }
-        self.latency_blocks(variants, expected, &mut measured, &mut random, &mut buffers, progress);
+        let timed = variants.len() - controls;
+        self.latency_blocks(&mut variants[..timed], expected, &mut measured, &mut random, &mut buffers, progress);
         measured
+    }
+
+    /// Passes until two in a row take as long, within their number and time.
+    fn warm_up(
+        &self,
+        variant: &mut dyn Variant,
+        buffers: &mut Vec<Vec<Decision>>,
+        expected: &Expected,
+        measured: &mut Measured,
+        within_ns: u64,
+    ) {
+        let started = self.clock.raw();
+        let mut before = f64::NAN;
+        while measured.warm_up_passes < MAX_WARM_UP {
+            let pass = variant.pass(Mode::Throughput, std::mem::take(buffers));
+            let ns = pass.elapsed_ns.max(1) as f64;
+            measured.warm_up_passes += 1;
+            self.check(variant, pass, buffers, expected, measured);
+            measured.steady = deviation(ns / before) <= STEADY;
+            if measured.steady || self.clock.ns(started, self.clock.raw()) >= within_ns {
+                return;
+            }
+            before = ns;
+        }
+    }
+
+    /// True if the interval of every variant is as narrow as was asked for.
+    fn is_precise(&self, measured: &[Measured]) -> bool {
+        let blocks = measured.first().map_or(0, |m| m.pps.len());
+        // Looked at now and then: a bootstrap takes its time, and a run that stops at the first lucky moment
+        // is surer than it should be.
+        if self.budget.precision <= 0.0 || blocks < MIN_PRECISE_BLOCKS || !blocks.is_multiple_of(5) {
+            return false;
+        }
+        measured.iter().all(|m| {
+            let estimate = median_with_interval(&m.pps, self.budget.seed);
+            (estimate.ci95[1] - estimate.ci95[0]) / 2.0 <= self.budget.precision * estimate.value
+        })
     }
 
     /// Latency blocks only.
@@ -143,6 +206,39 @@ impl<'a> Trials<'a> {
         let mut buffers = vec![Vec::new(); variants.len()];
         let mut random = Random::new(self.budget.seed);
         self.latency_blocks(variants, expected, &mut measured, &mut random, &mut buffers, progress);
+        measured
+    }
+
+    /// Open loops: at least one pass of each variant, more as long as the time lasts, in an order that is drawn anew each
+    /// time.
+    pub fn paced(
+        &self,
+        variants: &mut [Box<dyn Variant + '_>],
+        pace: Pace,
+        expected: &[Expected],
+        mut progress: impl FnMut(f64),
+    ) -> Vec<Measured> {
+        let mut measured = vec![Measured::default(); variants.len()];
+        let mut buffers = vec![Vec::new(); variants.len()];
+        let mut random = Random::new(self.budget.seed);
+        let mut order: Vec<usize> = (0..variants.len()).collect();
+        let total = self.budget.total_ns.max(1);
+        while measured.iter().any(|m| m.passes == 0) || self.spent_ns() < total {
+            random.shuffle(&mut order);
+            for &i in &order {
+                let mut pass = variants[i].pass(Mode::Paced(pace), std::mem::take(&mut buffers[i]));
+                let paced = pass.paced.take().unwrap_or_default();
+                measured[i].passes += 1;
+                measured[i].noise.merge(&pass.noise);
+                measured[i].paced.merge(&paced);
+                match paced.lost {
+                    0 => self.check(variants[i].as_mut(), pass, &mut buffers[i], &expected[i], &mut measured[i]),
+                    // Verdicts after a loss are those of another trace.
+                    _ => (measured[i].counters, buffers[i]) = (pass.counters, pass.decisions),
+                }
+                progress((self.spent_ns() as f64 / total as f64).min(1.0));
+            }
+        }
         measured
     }
 
@@ -162,7 +258,7 @@ impl<'a> Trials<'a> {
             random.shuffle(&mut order);
             let mut wanting = false;
             for &i in &order {
-                if measured[i].latencies.histogram().len() >= self.budget.latency_samples {
+                if measured[i].latencies.raw.histogram().len() >= self.budget.latency_samples {
                     continue;
                 }
                 wanting = true;
@@ -175,7 +271,8 @@ impl<'a> Trials<'a> {
         }
     }
 
-    /// Passes until the sample is long enough. Packets per second.
+    /// Passes until the sample is long enough. Packets per second of the median pass: each pass is the whole trace,
+    /// so what only some of them met came from outside; how much that was is noted as [`Measured::noise`].
     fn throughput_sample(
         &self,
         variant: &mut dyn Variant,
@@ -183,19 +280,21 @@ impl<'a> Trials<'a> {
         expected: &Expected,
         measured: &mut Measured,
     ) -> f64 {
-        let (mut ns, mut packets) = (0, 0);
+        let mut ns = 0;
+        let mut passes = Vec::new();
         let started = self.clock.raw();
         // Small traces take longer to clear up after than to replay: the wall clock counts too.
         while ns < self.budget.sample_ns
             && (ns == 0 || self.clock.ns(started, self.clock.raw()) < 2 * self.budget.sample_ns)
         {
-            let pass = variant.pass(false, std::mem::take(buffers));
+            let pass = variant.pass(Mode::Throughput, std::mem::take(buffers));
             ns += pass.elapsed_ns.max(1);
-            packets += variant.packets();
+            passes.push(pass.elapsed_ns.max(1) as f64);
+            measured.noise.merge(&pass.noise);
             measured.passes += 1;
             self.check(variant, pass, buffers, expected, measured);
         }
-        packets as f64 / (ns as f64 / 1e9)
+        variant.packets() as f64 / (median(&passes) / 1e9)
     }
 
     fn latency_pass(
@@ -205,7 +304,7 @@ impl<'a> Trials<'a> {
         expected: &Expected,
         measured: &mut Measured,
     ) {
-        let mut pass = variant.pass(true, std::mem::take(buffers));
+        let mut pass = variant.pass(Mode::Stamped, std::mem::take(buffers));
         measured.stamped_ns += pass.elapsed_ns;
         measured.stamped_packets += variant.packets() as u64;
         if let Some(latencies) = pass.latencies.take() {

@@ -2,7 +2,7 @@
 
 use super::transport;
 use super::{Direction, Ignored, Inside, Malformed, Packet, flags, link, protocol};
-use etherparse::{Ipv6ExtensionSlice, LaxIpv4Slice, LaxIpv6Slice};
+use etherparse::{IpNumber, Ipv6ExtensionSlice, Ipv6ExtensionsSlice, LaxIpv4Slice, LaxIpv6Slice};
 use std::net::IpAddr;
 
 /// What an IP header says, whatever its version.
@@ -10,7 +10,7 @@ use std::net::IpAddr;
 pub(super) struct Ip<'a> {
     pub source: IpAddr,
     pub destination: IpAddr,
-    /// Protocol of the payload, behind IPv6 extension headers.
+    /// Protocol of the payload, behind IPv6 extension headers up to the fragment header.
     pub protocol: u8,
     /// What was captured of the payload.
     pub payload: &'a [u8],
@@ -45,8 +45,11 @@ pub fn decode(frame: &[u8], link_type: u32, wire_len: usize, time_ns: u64, insid
 /// Decodes an IP packet. `wire_len` is its length on the wire, link-layer padding included.
 #[inline]
 pub fn decode_ip(bytes: &[u8], wire_len: usize, time_ns: u64, inside: &Inside) -> Result<Packet, Ignored> {
-    let ip = ip_header(bytes, wire_len).map_err(Ignored::Malformed)?;
-    let (local, remote, direction) = match (inside.contains(ip.source), inside.contains(ip.destination)) {
+    let mut ip = ip_header(bytes, wire_len).map_err(Ignored::Malformed)?;
+    if let (Some(Fragment { offset: 0, .. }), true) = (ip.fragment, ip.source.is_ipv6()) {
+        ip = past_extensions(ip).map_err(Ignored::Malformed)?;
+    }
+    let (local, remote, direction) = match inside.ends(ip.source, ip.destination) {
         (true, false) => (ip.source, ip.destination, Direction::Out),
         (false, true) => (ip.destination, ip.source, Direction::In),
         (false, false) => return Err(Ignored::NeitherInside),
@@ -68,6 +71,26 @@ pub fn ends(frame: &[u8], link_type: u32, wire_len: usize) -> Result<(IpAddr, Ip
     let ip = link::ip_packet(frame, link_type)?;
     let ip = ip_header(ip, wire_len.saturating_sub(frame.len() - ip.len())).map_err(Ignored::Malformed)?;
     Ok((ip.source, ip.destination))
+}
+
+/// What stands on the outside of an IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who sent it.
+    pub source: IpAddr,
+    /// Whom to.
+    pub destination: IpAddr,
+    /// Bytes of the whole packet, its header included, on the wire.
+    pub len: usize,
+}
+
+/// Reads a frame as far as its IP header.
+pub fn envelope(frame: &[u8], link_type: u32, wire_len: usize) -> Result<Envelope, Ignored> {
+    let bytes = link::ip_packet(frame, link_type)?;
+    let ip = ip_header(bytes, wire_len.saturating_sub(frame.len() - bytes.len())).map_err(Ignored::Malformed)?;
+    // The payload is a part of the packet.
+    let headers = ip.payload.as_ptr().addr() - bytes.as_ptr().addr();
+    Ok(Envelope { source: ip.source, destination: ip.destination, len: headers + ip.payload_len })
 }
 
 /// Reads an IPv4 or IPv6 header.
@@ -162,9 +185,6 @@ fn ipv4_header(bytes: &[u8], wire_len: usize) -> Result<Ip<'_>, Malformed> {
 fn ipv6_header(bytes: &[u8], wire_len: usize) -> Result<Ip<'_>, Malformed> {
     const HEADER_LEN: usize = 40;
     let (slice, stopped) = LaxIpv6Slice::from_slice(bytes).map_err(|_| Malformed::IpHeader)?;
-    if stopped.is_some() {
-        return Err(Malformed::Extensions);
-    }
     let header = slice.header();
     let stated = usize::from(header.payload_length());
     let total = if stated == 0 && wire_len > HEADER_LEN { wire_len } else { HEADER_LEN + stated };
@@ -172,29 +192,50 @@ fn ipv6_header(bytes: &[u8], wire_len: usize) -> Result<Ip<'_>, Malformed> {
         return Err(Malformed::IpLength);
     }
     let extensions = slice.extensions();
-    let extensions_len = extensions.slice().len();
-    let payload_len = (total - HEADER_LEN).checked_sub(extensions_len).ok_or(Malformed::Extensions)?;
-    let payload = slice.payload();
+    // What is behind a fragment header is data: headers in it are the datagram's, not the piece's.
+    let fragment = if extensions.is_fragmenting_payload() { ipv6_fragment(extensions) } else { None };
+    let (start, protocol, fragment) = match fragment {
+        Some((fragment, protocol, header)) => (end_in(bytes, header), protocol, Some(fragment)),
+        None if stopped.is_some() => return Err(Malformed::Extensions),
+        None => (HEADER_LEN + extensions.slice().len(), slice.payload().ip_number.0, None),
+    };
     Ok(Ip {
         source: header.source_addr().into(),
         destination: header.destination_addr().into(),
-        protocol: payload.ip_number.0,
-        payload: &payload.payload[..payload.payload.len().min(payload_len)],
-        payload_len,
-        fragment: if extensions_len == 0 { None } else { ipv6_fragment(extensions) },
+        protocol,
+        payload: &bytes[start..bytes.len().min(total).max(start)],
+        payload_len: total.checked_sub(start).ok_or(Malformed::Extensions)?,
+        fragment,
     })
 }
 
-/// The fragment header, unless it says that the datagram is whole (an atomic fragment, RFC 6946).
-fn ipv6_fragment(extensions: &etherparse::Ipv6ExtensionsSlice) -> Option<Fragment> {
+/// Where a part of a packet ends in it.
+fn end_in(packet: &[u8], part: &[u8]) -> usize {
+    part.as_ptr_range().end.addr() - packet.as_ptr().addr()
+}
+
+/// The fragment header, and the number of the header or protocol behind it. `None` if it says that the datagram is
+/// whole (an atomic fragment, RFC 6946).
+fn ipv6_fragment<'a>(extensions: &Ipv6ExtensionsSlice<'a>) -> Option<(Fragment, u8, &'a [u8])> {
     extensions.clone().into_iter().find_map(|extension| match extension {
-        Ipv6ExtensionSlice::Fragment(header) => {
+        Ipv6ExtensionSlice::Fragment(header) if header.is_fragmenting_payload() => {
             let offset = usize::from(header.fragment_offset().value()) * 8;
-            let more = header.more_fragments();
-            (offset != 0 || more).then(|| Fragment { offset, more, id: header.identification() })
+            let fragment = Fragment { offset, more: header.more_fragments(), id: header.identification() };
+            Some((fragment, header.next_header().0, header.slice()))
         }
         _ => None,
     })
+}
+
+/// The first piece of an IPv6 datagram: it may begin with more extension headers.
+fn past_extensions(ip: Ip<'_>) -> Result<Ip<'_>, Malformed> {
+    let (extensions, protocol, payload, stopped) =
+        Ipv6ExtensionsSlice::from_slice_lax(IpNumber(ip.protocol), ip.payload);
+    let payload_len = ip.payload_len.checked_sub(extensions.slice().len());
+    match (stopped, payload_len) {
+        (None, Some(payload_len)) => Ok(Ip { protocol: protocol.0, payload, payload_len, ..ip }),
+        _ => Err(Malformed::Extensions),
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub struct Inside {
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u128)>,
     pairs: bool,
+    destinations: bool,
 }
 
 /// Up to so many blocks are tried one by one.
@@ -41,6 +42,20 @@ impl Inside {
     #[inline]
     pub fn has_pairs(&self) -> bool {
         self.pairs
+    }
+
+    /// Whatever a packet is sent to: every packet goes in. For traces that only list headers.
+    pub fn destinations() -> Self {
+        Inside { destinations: true, ..Inside::default() }
+    }
+
+    /// Whether a packet's source and its destination are protected.
+    #[inline]
+    pub fn ends(&self, source: IpAddr, destination: IpAddr) -> (bool, bool) {
+        if self.destinations {
+            return (false, true);
+        }
+        (self.contains(source), self.contains(destination))
     }
 
     /// True if no block was given.

@@ -3,7 +3,7 @@
 use super::{Ignored, Malformed};
 
 /// Link types as registered at <https://www.tcpdump.org/linktypes.html>.
-mod link_type {
+pub(super) mod link_type {
     pub const NULL: u32 = 0;
     pub const ETHERNET: u32 = 1;
     pub const PPP: u32 = 9;
@@ -12,6 +12,10 @@ mod link_type {
     pub const RAW: u32 = 101;
     pub const LOOP: u32 = 108;
     pub const LINUX_SLL: u32 = 113;
+    /// PPP in HDLC-like framing, with address and control.
+    pub const PPP_HDLC: u32 = 50;
+    /// PPPoE without Ethernet.
+    pub const PPP_ETHER: u32 = 51;
     pub const IPV4: u32 = 228;
     pub const IPV6: u32 = 229;
     pub const LINUX_SLL2: u32 = 276;
@@ -45,7 +49,8 @@ pub fn ip_packet(frame: &[u8], link: u32) -> Result<&[u8], Ignored> {
         link_type::LINUX_SLL2 => by_ether_type(word(frame, 0)?, skip(frame, 20)?),
         // The address family is a number of the capturing system: the IP version says more.
         link_type::NULL | link_type::LOOP => ip_or_not(skip(frame, 4)?),
-        link_type::PPP => ppp(frame),
+        link_type::PPP | link_type::PPP_HDLC => ppp(frame),
+        link_type::PPP_ETHER => ppp(skip(frame, 6)?),
         old if link_type::RAW_BSD.contains(&old) => ip_or_not(frame),
         _ => Err(Ignored::LinkType),
     }
@@ -65,7 +70,7 @@ fn skip(bytes: &[u8], count: usize) -> Result<&[u8], Ignored> {
 
 /// Follows VLAN tags, MPLS labels and PPPoE to the IP packet. Each step shortens the slice.
 #[inline]
-fn by_ether_type(mut kind: u16, mut rest: &[u8]) -> Result<&[u8], Ignored> {
+pub(super) fn by_ether_type(mut kind: u16, mut rest: &[u8]) -> Result<&[u8], Ignored> {
     loop {
         match kind {
             ether_type::IPV4 | ether_type::IPV6 => return Ok(rest),

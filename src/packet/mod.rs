@@ -5,6 +5,7 @@
 //! endpoints, which makes the pair the canonical flow key with no ordering step, and the direction
 //! is one bit. Rules, too, only ever look at the remote address.
 
+mod decap;
 mod decode;
 mod flow_key;
 mod ignored;
@@ -13,7 +14,8 @@ mod link;
 mod piece;
 mod transport;
 
-pub use decode::{Fragment, decode, decode_ip, ends};
+pub use decap::{Decap, View, innermost};
+pub use decode::{Envelope, Fragment, decode, decode_ip, ends, envelope};
 pub use flow_key::FlowKey;
 pub use ignored::{Exempt, Ignored, Malformed};
 pub use inside::Inside;
@@ -27,10 +29,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub mod protocol {
     /// ICMP for IPv4.
     pub const ICMP: u8 = 1;
+    /// IPv4 in IP.
+    pub const IPV4: u8 = 4;
     /// TCP.
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// IPv6 in IP.
+    pub const IPV6: u8 = 41;
     /// GRE.
     pub const GRE: u8 = 47;
     /// ICMP for IPv6.

@@ -44,6 +44,20 @@ pub enum PolicyError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// A filter of a ClassBench filter set that cannot be read.
+    #[error("{}: line {line}: {field}: {value:?} is not allowed; allowed: {allowed}", file.display())]
+    Filter {
+        /// The policy file.
+        file: PathBuf,
+        /// Line of the filter, from 1.
+        line: usize,
+        /// Which part of it.
+        field: &'static str,
+        /// What stands there, shortened.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
     /// The listing is empty.
     #[error("{}: {path}: the list is empty; list at least one {what}", file.display())]
     Empty {

@@ -333,6 +333,12 @@ impl<'a> Peers<'a> {
         })
     }
 
+    /// What a prefix list counts as against quotas, if a file says.
+    pub fn max_entries(&self, list: &str) -> Option<u32> {
+        let max = self.0.iter().find_map(|inventory| inventory.prefix_lists.get(list)?.max_entries);
+        max.and_then(|max| u32::try_from(max).ok())
+    }
+
     /// The blocks of a prefix list.
     pub fn entries(&self, list: &str) -> Option<&'a [IpNet]> {
         self.0.iter().find_map(|inventory| inventory.prefix_lists.get(list)?.entries.as_deref())

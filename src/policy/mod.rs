@@ -4,6 +4,7 @@
 //! ordered list of allows and denies of which the first match wins. Both are compiled to a
 //! [`RuleSet`]: per direction a list of [`Rule`]s in the order in which they are tried.
 
+mod classbench;
 pub mod compiled;
 mod cursor;
 mod document;
@@ -16,8 +17,11 @@ pub mod linear;
 mod naive;
 mod network_acl;
 mod options;
+mod origin;
 pub mod path;
+pub mod quota;
 mod security_groups;
+pub mod synthetic;
 pub mod untracked;
 
 pub use epochs::{Epoch, Epochs};
@@ -25,6 +29,7 @@ pub use error::PolicyError;
 pub use inventory::{Interface, Inventory, PrefixList, Subnet};
 pub use network_acl::load_network_acl;
 pub use options::{LoadOptions, Loaded, Unresolved};
+pub use origin::{Origin, Remote};
 pub use security_groups::load_security_groups;
 
 use crate::packet::{Direction, Packet};
@@ -55,6 +60,18 @@ pub struct Rule {
     pub name: String,
 }
 
+impl Rule {
+    /// True if every packet that `inner` matches is matched by this rule, too.
+    pub fn covers(&self, inner: &Rule) -> bool {
+        let ports = match (self.ports, inner.ports) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some((low, high)), Some((inner_low, inner_high))) => low <= inner_low && inner_high <= high,
+        };
+        ports && self.remote.contains(&inner.remote) && (self.protocol.is_none() || self.protocol == inner.protocol)
+    }
+}
+
 /// A packet filter: the rules of both directions, in the order in which they are tried.
 #[derive(Clone, Debug)]
 pub struct RuleSet {
@@ -62,24 +79,42 @@ pub struct RuleSet {
     pub world: World,
     rules: Vec<Rule>,
     direction_of: Vec<Direction>,
+    origins: Vec<Option<Box<Origin>>>,
+    left_out: Vec<(Direction, Origin)>,
 }
 
 impl RuleSet {
     /// An empty filter: it drops everything.
     pub fn new(world: World) -> Self {
-        RuleSet { world, rules: Vec::new(), direction_of: Vec::new() }
+        RuleSet { world, rules: Vec::new(), direction_of: Vec::new(), origins: Vec::new(), left_out: Vec::new() }
     }
 
     /// Appends a rule. Its index is the number of rules before it.
     pub fn push(&mut self, direction: Direction, rule: Rule) {
         self.rules.push(rule);
         self.direction_of.push(direction);
+        self.origins.push(None);
+    }
+
+    /// Appends a rule that was read from a file.
+    pub fn push_from(&mut self, direction: Direction, rule: Rule, origin: Origin) {
+        self.push(direction, rule);
+        if let Some(last) = self.origins.last_mut() {
+            *last = Some(Box::new(origin));
+        }
+    }
+
+    /// Notes a rule that the file holds and this set does not: it counts against quotas all the same.
+    pub fn leave_out(&mut self, direction: Direction, origin: Origin) {
+        self.left_out.push((direction, origin));
     }
 
     /// Appends all rules of another filter.
     pub fn append(&mut self, other: &RuleSet) {
         self.rules.extend_from_slice(&other.rules);
         self.direction_of.extend_from_slice(&other.direction_of);
+        self.origins.extend_from_slice(&other.origins);
+        self.left_out.extend_from_slice(&other.left_out);
     }
 
     /// The rules of one direction with their indices, in the order in which they are tried.
@@ -96,6 +131,21 @@ impl RuleSet {
     /// The rule with this index.
     pub fn rule(&self, index: u32) -> &Rule {
         &self.rules[index as usize]
+    }
+
+    /// Where the rule with this index was read, if it was.
+    pub fn origin(&self, index: u32) -> Option<&Origin> {
+        self.origins[index as usize].as_deref()
+    }
+
+    /// The direction of the rule with this index.
+    pub fn direction(&self, index: u32) -> Direction {
+        self.direction_of[index as usize]
+    }
+
+    /// Rules that the files hold and this set does not.
+    pub fn left_out(&self) -> &[(Direction, Origin)] {
+        &self.left_out
     }
 
     /// Number of rules.

@@ -5,11 +5,12 @@
 
 use super::cursor::Cursor;
 use super::document::{NETWORK_ACLS, listing, read, records, truncation};
-use super::{LoadOptions, Loaded, PolicyError, Rule, RuleSet, World, fields};
+use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, World, classbench, fields};
 use crate::packet::{Direction, protocol};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The highest number a user can give; above stand AWS's own final denies, 32767 for IPv4 and 32768
 /// for IPv6, printed as `*` in the console.
@@ -23,6 +24,9 @@ const SHADOW_SEARCH_LIMIT: usize = 1_000;
 /// # Errors
 /// [`PolicyError`] says what is wrong and where.
 pub fn load_network_acl(path: &Path, options: &LoadOptions) -> Result<Loaded, PolicyError> {
+    if let Some(filters) = classbench::load(path, World::NetworkAcl)? {
+        return Ok(filters);
+    }
     let document = read(path)?;
     let top = Cursor::top(path, &document);
     let acl = select(&top, options.acl.as_deref())?;
@@ -47,14 +51,18 @@ pub(super) fn rules_of(acl: &Cursor, prefix: &str, warnings: &mut Vec<String>) -
         }
         numbered.insert(number, (at, rule));
     }
+    let file: Arc<Path> = acl.file().into();
+    let owner: Arc<str> = acl.optional("NetworkAclId")?.and_then(|id| id.value().as_str()).unwrap_or("acl").into();
     let mut rules = RuleSet::new(World::NetworkAcl);
     for (direction, numbered) in [Direction::In, Direction::Out].into_iter().zip(directions) {
         // The final denies are what `RuleSet::implicit_deny` stands for, listed or not.
         let own: Vec<(Cursor, Rule)> =
             numbered.into_iter().filter(|(n, _)| *n <= LAST_NUMBER).map(|(_, e)| e).collect();
         warnings.extend(unreachable(&own));
-        for (_, rule) in own {
-            rules.push(direction, rule);
+        for (at, rule) in own {
+            let path = at.path().into();
+            let origin = Origin { file: file.clone(), path, owner: owner.clone(), remote: Remote::Block };
+            rules.push_from(direction, rule, origin);
         }
     }
     Ok(rules)
@@ -163,19 +171,9 @@ fn unreachable(rules: &[(Cursor, Rule)]) -> Vec<String> {
         return Vec::new();
     }
     let shadowed = rules.iter().enumerate().filter_map(|(i, (at, rule))| {
-        let (_, by) = rules[..i].iter().find(|(_, earlier)| covers(earlier, rule))?;
+        let (_, by) = rules[..i].iter().find(|(_, earlier)| earlier.covers(rule))?;
         let (file, path, name, by) = (at.file().display(), at.path(), &rule.name, &by.name);
         Some(format!("{file}: {path}: {name} can never match: {by} takes all its packets"))
     });
     shadowed.collect()
-}
-
-/// True if every packet that `inner` matches is matched by `outer`.
-fn covers(outer: &Rule, inner: &Rule) -> bool {
-    let ports = match (outer.ports, inner.ports) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some((low, high)), Some((inner_low, inner_high))) => low <= inner_low && inner_high <= high,
-    };
-    ports && outer.remote.contains(&inner.remote) && (outer.protocol.is_none() || outer.protocol == inner.protocol)
 }

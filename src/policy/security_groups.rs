@@ -7,11 +7,12 @@ use super::cursor::Cursor;
 use super::document::{SECURITY_GROUPS, listing, read, records, truncation};
 use super::formats::RULE_ID;
 use super::inventory::{Inventory, Peers};
-use super::{LoadOptions, Loaded, PolicyError, Rule, RuleSet, Unresolved, World, fields};
+use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, Unresolved, World, classbench, fields};
 use crate::packet::Direction;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Reads security groups, in any of the formats that are recognised. References to groups and prefix lists
 /// resolve to what this file and [`LoadOptions::inventory`] hold.
@@ -21,6 +22,9 @@ use std::path::Path;
 /// # Errors
 /// [`PolicyError`] says what is wrong and where.
 pub fn load_security_groups(path: &Path, options: &LoadOptions) -> Result<Loaded, PolicyError> {
+    if let Some(filters) = classbench::load(path, World::SecurityGroups)? {
+        return Ok(filters);
+    }
     let document = read(path)?;
     let top = Cursor::top(path, &document);
     let groups = select(&top, &options.groups)?;
@@ -112,11 +116,18 @@ pub(super) struct Loading<'a> {
     pub warnings: Vec<String>,
     peers: Peers<'a>,
     unresolved: Unresolved,
+    file: Arc<Path>,
 }
 
 impl<'a> Loading<'a> {
     pub fn new(peers: Peers<'a>, unresolved: Unresolved) -> Self {
-        Loading { rules: RuleSet::new(World::SecurityGroups), warnings: Vec::new(), peers, unresolved }
+        Loading {
+            rules: RuleSet::new(World::SecurityGroups),
+            warnings: Vec::new(),
+            peers,
+            unresolved,
+            file: Path::new("").into(),
+        }
     }
 
     /// Both directions of a group.
@@ -128,16 +139,26 @@ impl<'a> Loading<'a> {
     /// One direction of one group.
     fn permissions(&mut self, group: &Cursor, list: &str, direction: Direction) -> Result<(), PolicyError> {
         let id = group.field("GroupId")?.id()?;
+        let owner: Arc<str> = id.into();
+        if *self.file != *group.file() {
+            self.file = group.file().into();
+        }
         for (n, permission) in group.field(list)?.items()?.enumerate() {
             let rule = permission.optional(RULE_ID)?.map(|rule| rule.id()).transpose()?;
             let name = rule.map_or_else(|| format!("rule:{id}#{}", n + 1), |rule| format!("rule:{id}#{rule}"));
-            self.permission(&permission, direction, name)?;
+            self.permission(&permission, direction, name, &owner)?;
         }
         Ok(())
     }
 
     /// One permission: a rule for each of its CIDR blocks, all of the same name.
-    fn permission(&mut self, at: &Cursor, direction: Direction, name: String) -> Result<(), PolicyError> {
+    fn permission(
+        &mut self,
+        at: &Cursor,
+        direction: Direction,
+        name: String,
+        owner: &Arc<str>,
+    ) -> Result<(), PolicyError> {
         let protocol = fields::protocol(&at.field("IpProtocol")?)?;
         let ports = if fields::is_icmp(protocol) {
             fields::icmp_range(at, "FromPort", "ToPort")?
@@ -149,13 +170,13 @@ impl<'a> Loading<'a> {
         let mut blocks = Vec::new();
         for range in at.list("IpRanges")? {
             let block = fields::ipv4_block(&range.field("CidrIp")?, &mut self.warnings)?;
-            blocks.push((range, block));
+            blocks.push((range, block, Remote::Block));
         }
         for range in at.list("Ipv6Ranges")? {
             let block = fields::ipv6_block(&range.field("CidrIpv6")?, &mut self.warnings)?;
-            blocks.push((range, block));
+            blocks.push((range, block, Remote::Block));
         }
-        let references = self.references(at, &name, &mut blocks)?;
+        let references = self.references(at, direction, &name, owner, &mut blocks)?;
         if blocks.is_empty() && references == 0 {
             let (file, path) = (at.file().display(), at.path());
             self.warnings.push(format!("{file}: {path}: {name} can never match: it lists no addresses"));
@@ -163,10 +184,11 @@ impl<'a> Loading<'a> {
         if self.rules.len() + blocks.len() > MAX_RULES {
             return Err(at.bad(format!("rules for at most {MAX_RULES} blocks and addresses in all")));
         }
-        for (range, remote) in blocks {
+        for (range, remote, kind) in blocks {
             let rule = Rule { remote, protocol, ports, allow: true, name: name.clone() };
             self.warnings.extend(fields::wrong_family(&range, &rule));
-            self.rules.push(direction, rule);
+            let origin = self.origin(&range, owner, kind);
+            self.rules.push_from(direction, rule, origin);
         }
         Ok(())
     }
@@ -176,19 +198,27 @@ impl<'a> Loading<'a> {
     fn references<'c>(
         &mut self,
         at: &Cursor<'c>,
+        direction: Direction,
         name: &str,
-        blocks: &mut Vec<(Cursor<'c>, IpNet)>,
+        owner: &Arc<str>,
+        blocks: &mut Vec<(Cursor<'c>, IpNet, Remote)>,
     ) -> Result<usize, PolicyError> {
         let mut count = 0;
-        for (list, field, what) in
-            [("UserIdGroupPairs", "GroupId", "security group"), ("PrefixListIds", "PrefixListId", "prefix list")]
-        {
+        let kinds = [
+            ("UserIdGroupPairs", "GroupId", "security group", Remote::Group),
+            ("PrefixListIds", "PrefixListId", "prefix list", Remote::PrefixList { max_entries: None }),
+        ];
+        for (list, field, what, remote) in kinds {
             for reference in at.list(list)? {
                 let id = reference.field(field)?.id()?;
                 let known = if field == "GroupId" { self.peers.members(id) } else { self.peers.entries(id) };
                 count += 1;
                 if let Some(known) = known {
-                    blocks.extend(known.iter().map(|block| (reference.clone(), *block)));
+                    let remote = match remote {
+                        Remote::PrefixList { .. } => Remote::PrefixList { max_entries: self.peers.max_entries(id) },
+                        other => other,
+                    };
+                    blocks.extend(known.iter().map(|block| (reference.clone(), *block, remote)));
                     continue;
                 }
                 let target = format!("{what} {id}");
@@ -203,8 +233,14 @@ impl<'a> Loading<'a> {
                 let (file, path) = (at.file().display(), reference.path());
                 self.warnings
                     .push(format!("{file}: {path}: {name} is left out for {target}: its addresses are unknown"));
+                let origin = self.origin(&reference, owner, remote);
+                self.rules.leave_out(direction, origin);
             }
         }
         Ok(count)
+    }
+
+    fn origin(&self, at: &Cursor, owner: &Arc<str>, remote: Remote) -> Origin {
+        Origin { file: self.file.clone(), path: at.path().into(), owner: owner.clone(), remote }
     }
 }

@@ -3,15 +3,21 @@
 //! [`steer()`] hands every packet to a core before the clock starts, as a network card would.
 //! [`pass()`] is THE loop: it replays a steered trace once, through one engine a core.
 
+mod demand;
 mod order;
+mod paced;
 mod pass;
 mod pool;
 mod steer;
 mod variants;
+mod wire;
 mod world;
 
-pub use pass::{Job, Pass, Setup, pass};
+pub use demand::Peak;
+pub use paced::{Pace, Paced, Rate};
+pub use pass::{Job, Mode, Pass, Setup, pass};
 pub use pool::Pool;
 pub use steer::{Lane, Steered, Steering, Stream, steer};
 pub use variants::Workload;
+pub use wire::{Service, Wire};
 pub use world::World;

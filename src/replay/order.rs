@@ -138,7 +138,7 @@ mod tests {
     use crate::engine::{Decision, Engine, Stamp};
     use crate::measure::Clock;
     use crate::packet::{Direction, Packet, protocol};
-    use crate::replay::{Job, Pool, Setup, Steering, Stream, pass, steer};
+    use crate::replay::{Job, Mode, Pool, Setup, Steering, Stream, pass, steer};
     use crate::table::{FlowHash, HashKey};
     use crate::trace::Trace;
     use std::sync::atomic::AtomicUsize;
@@ -214,7 +214,7 @@ mod tests {
         let steered = steer(&trace, Stream::Datagrams, steering, cores, &hash, 16);
         let (pool, clock) = (Pool::new(cores).unwrap(), Clock::new());
         let job = Job { steered: &steered, pool: &pool, burst, clock: &clock };
-        for stamped in [false, true] {
+        for mode in [Mode::Throughput, Mode::Stamped] {
             let mut witness = Witness {
                 decided: (0..packets).map(|_| AtomicUsize::new(0)).collect(),
                 window: window as usize,
@@ -223,7 +223,7 @@ mod tests {
                 slow,
                 cores,
             };
-            pass(&job, &mut witness, stamped, Vec::new());
+            pass(&job, &mut witness, mode, Vec::new());
             assert!(witness.decided.iter().all(|n| n.load(Ordering::Relaxed) == 1), "each packet once");
             assert_eq!(witness.too_soon.into_inner(), 0, "ahead of the slowest by more than {window}");
             assert_eq!(witness.swept_too_far.into_inner(), 0, "swept past the slowest");

@@ -1,9 +1,10 @@
 //! THE loop.
 
 use super::order::{Progress, Turns};
+use super::paced::{Pace, Paced, due_times, replay_lane_paced};
 use super::{Lane, Pool, Steered};
 use crate::engine::{Decision, Engine, NoStamps, Stamp};
-use crate::measure::{Clock, Latencies, PacketStamps};
+use crate::measure::{Clock, Noise, Recorder, Recording, Watch};
 use crate::table::TableCounters;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +42,20 @@ pub struct Job<'a> {
     pub clock: &'a Clock,
 }
 
+/// How a pass is driven, and what is recorded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// Closed loop, no stamps.
+    Throughput,
+    /// Closed loop, a stamp a packet.
+    Stamped,
+    /// Open loop. Packets of one flow must meet one core, as under symmetric steering.
+    Paced(
+        /// When packets are due.
+        Pace,
+    ),
+}
+
 /// What one pass came to.
 pub struct Pass {
     /// From the moment at which the first core starts until the last has finished, in ns.
@@ -50,7 +65,11 @@ pub struct Pass {
     /// The tables' counters, summed over cores.
     pub counters: Option<TableCounters>,
     /// Latency of every packet, if asked for.
-    pub latencies: Option<Latencies>,
+    pub latencies: Option<Recording>,
+    /// What an open loop came to.
+    pub paced: Option<Paced>,
+    /// What the system took from the workers.
+    pub noise: Noise,
 }
 
 /// What a worker brings back.
@@ -59,18 +78,25 @@ struct Finished {
     end: u64,
     decisions: Vec<Decision>,
     counters: Option<TableCounters>,
-    latencies: Option<Latencies>,
+    latencies: Option<Recording>,
+    paced: Option<Paced>,
+    noise: Noise,
 }
 
-/// Replays the trace once. Throughput passes carry no stamps; latency passes stamp every packet.
+/// Replays the trace once.
 ///
-/// `buffers` are decision buffers of an earlier pass, to be filled anew.
-pub fn pass<S: Setup>(job: &Job, setup: &mut S, stamped: bool, mut buffers: Vec<Vec<Decision>>) -> Pass {
+/// `buffers` are decision buffers of an earlier pass, to be filled anew. Packets that an open loop loses have the default
+/// decision.
+pub fn pass<S: Setup>(job: &Job, setup: &mut S, mode: Mode, mut buffers: Vec<Vec<Decision>>) -> Pass {
     let lanes = &job.steered.lanes;
     buffers.resize_with(lanes.len(), Vec::new);
     for (buffer, lane) in buffers.iter_mut().zip(lanes) {
+        if matches!(mode, Mode::Paced(_)) {
+            buffer.clear();
+        }
         buffer.resize(lane.packets.len(), Decision::default());
     }
+    let first_ns = lanes.iter().filter_map(|lane| lane.packets.first()).map(|packet| packet.time_ns).min().unwrap_or(0);
     let inputs: Vec<_> = setup.engines().into_iter().zip(buffers).map(|input| Mutex::new(Some(input))).collect();
     let waiting = AtomicUsize::new(lanes.len());
     // One core alone is always in order.
@@ -80,36 +106,60 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, stamped: bool, mut buffers: Vec<
         let input = inputs[core].lock().ok().and_then(|mut input| input.take());
         let lane = &lanes[core];
         input.map(|(mut engine, mut decisions)| {
-            let mut latencies = stamped.then(Latencies::new);
+            let mut recorder = (mode == Mode::Stamped).then(|| Recorder::new(job.clock));
+            let due = match mode {
+                Mode::Paced(pace) => Some((due_times(lane, first_ns, pace.rate), pace.queue)),
+                _ => None,
+            };
+            let mut paced = None;
             let turns = progress.as_ref().map(|progress| progress.turns(core, lane, job.burst));
+            let mut watch = Watch::start(job.clock);
             start_together(&waiting);
             let start = job.clock.raw();
-            match (&mut latencies, turns) {
+            match (&mut recorder, turns) {
+                _ if let Some((due, queue)) = &due => {
+                    let served =
+                        replay_lane_paced(&mut engine, lane, &mut decisions, job.burst, job.clock, due, *queue);
+                    paced = Some(served);
+                }
                 (None, None) => replay_lane(&mut engine, lane, &mut decisions, job.burst),
                 (None, Some(turns)) => replay_lane_in_turns(&mut engine, lane, &mut decisions, turns),
-                (Some(latencies), None) => replay_lane_stamped(&mut engine, lane, &mut decisions, job, latencies),
-                (Some(latencies), Some(turns)) => {
-                    replay_lane_in_turns_stamped(&mut engine, lane, &mut decisions, turns, job.clock, latencies);
+                (Some(recorder), None) => replay_lane_stamped(&mut engine, lane, &mut decisions, job.burst, recorder),
+                (Some(recorder), Some(turns)) => {
+                    replay_lane_in_turns_stamped(&mut engine, lane, &mut decisions, turns, recorder);
                 }
             }
             let end = job.clock.raw();
-            Finished { start, end, decisions, counters: engine.counters(), latencies }
+            let noise = watch.window(job.clock);
+            let latencies = recorder.map(Recorder::finish);
+            let paced = paced.zip(due).map(|(served, (due, _))| served.measure(&due));
+            Finished { start, end, decisions, counters: engine.counters(), latencies, paced, noise }
         })
     });
     let finished: Vec<Finished> = finished.into_iter().flatten().collect();
     drop(inputs);
     let start = finished.iter().map(|f| f.start).min().unwrap_or(0);
     let end = finished.iter().map(|f| f.end).max().unwrap_or(0);
-    let mut pass =
-        Pass { elapsed_ns: job.clock.ns(start, end), decisions: Vec::new(), counters: None, latencies: None };
+    let mut pass = Pass {
+        elapsed_ns: job.clock.ns(start, end),
+        decisions: Vec::new(),
+        counters: None,
+        latencies: None,
+        paced: None,
+        noise: Noise::default(),
+    };
     for worker in finished {
         pass.decisions.push(worker.decisions);
         if let Some(counters) = worker.counters {
             pass.counters.get_or_insert_default().merge(&counters);
         }
         if let Some(latencies) = worker.latencies {
-            pass.latencies.get_or_insert_with(Latencies::new).merge(&latencies);
+            pass.latencies.get_or_insert_default().merge(&latencies);
         }
+        if let Some(paced) = worker.paced {
+            pass.paced.get_or_insert_default().merge(&paced);
+        }
+        pass.noise.merge(&worker.noise);
     }
     pass
 }
@@ -143,17 +193,15 @@ fn replay_lane_stamped<E: Engine>(
     engine: &mut E,
     lane: &Lane,
     decisions: &mut [Decision],
-    job: &Job,
-    latencies: &mut Latencies,
+    burst: usize,
+    recorder: &mut Recorder,
 ) {
-    let burst = job.burst;
     let packets = lane.packets.chunks(burst);
     let shards = lane.shards.chunks(burst);
-    let mut stamps = PacketStamps::new(job.clock);
     for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
-        stamps.hand_over();
-        engine.burst(packets, shards, decisions, &mut stamps);
-        stamps.record(latencies);
+        recorder.hand_over_next();
+        engine.burst(packets, shards, decisions, recorder);
+        recorder.record();
     }
 }
 
@@ -173,20 +221,18 @@ fn replay_lane_in_turns_stamped<E: Engine>(
     lane: &Lane,
     decisions: &mut [Decision],
     mut turns: Turns,
-    clock: &Clock,
-    latencies: &mut Latencies,
+    recorder: &mut Recorder,
 ) {
-    let mut stamps = PacketStamps::new(clock);
     while let Some((burst, slowest_ns)) = turns.next() {
         engine.sweep_until(slowest_ns);
-        stamps.hand_over();
+        recorder.hand_over();
         let (packets, shards) = (&lane.packets[burst.clone()], &lane.shards[burst.clone()]);
-        engine.burst(packets, shards, &mut decisions[burst], &mut stamps);
-        stamps.record(latencies);
+        engine.burst(packets, shards, &mut decisions[burst], recorder);
+        recorder.record();
     }
 }
 
-impl Stamp for PacketStamps<'_> {
+impl Stamp for Recorder<'_> {
     #[inline(always)]
     fn verdict_known(&mut self) {
         self.stamp();

@@ -2,7 +2,7 @@
 
 use super::World;
 use super::world::Form;
-use super::{Job, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer};
+use super::{Job, Mode, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer};
 use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
@@ -134,30 +134,48 @@ impl Workload {
         steer(&self.trace, stream, self.steering, cores, &hash, self.geometry.shards)
     }
 
+    /// An engine that is not in the registry, ready to be replayed. `steered` must have a lane for each of its cores.
+    pub fn variant_of<'a, S: Setup + 'a>(
+        &'a self,
+        setup: S,
+        steered: &'a Steered,
+        pool: &'a Pool,
+        clock: &'a Clock,
+        burst: usize,
+    ) -> Box<dyn Variant + 'a> {
+        Box::new(Prepared { workload: self, job: Job { steered, pool, burst, clock }, setup })
+    }
+
     /// What the reference says, in trace order: the stateful one over the groups, or the stateless
     /// one over the ACL. `None` if those rules were not given.
     pub fn reference(&self, stateful: bool) -> Option<Vec<Decision>> {
-        let kind = if stateful { Kind::Reference } else { Kind::StatelessLinear };
-        let steered = self.steered(kind, 1);
+        self.reference_of(&self.trace, stateful)
+    }
+
+    /// The same of another trace: of what is left when another filter has dropped some packets.
+    pub fn reference_of(&self, trace: &Trace, stateful: bool) -> Option<Vec<Decision>> {
+        let stream = if stateful { Stream::Datagrams } else { Stream::Pieces };
+        let hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
+        let steered = steer(trace, stream, self.steering, 1, &hash, self.geometry.shards);
         let packets = &steered.lanes[0].packets;
         let decisions: Vec<Decision> = if stateful {
-            let mut engine = self.reference_engine()?;
+            let mut engine = self.reference_engine(&self.config)?;
             packets.iter().map(|packet| engine.decide(packet)).collect()
         } else {
             let mut engine = reference::Stateless::new(self.acl.as_ref()?.reference());
             packets.iter().map(|packet| engine.decide(packet)).collect()
         };
-        Some(steered.gather(&self.trace, &[decisions]))
+        Some(steered.gather(trace, &[decisions]))
     }
 
-    fn reference_engine(&self) -> Option<reference::Stateful<'_>> {
+    pub(super) fn reference_engine(&self, config: &Config) -> Option<reference::Stateful<'_>> {
         let shard_hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
         let shards = self.geometry.shards;
         let table = reference::Table {
             entries_per_shard: self.geometry.entries_per_shard as usize,
             shard_of: Box::new(move |key| shard_hash.shard(key, shards)),
         };
-        Some(reference::Stateful::new(self.groups.as_ref()?.reference(), &self.config, table))
+        Some(reference::Stateful::new(self.groups.as_ref()?.reference(), config, table))
     }
 
     /// Builds an engine over a steered trace, with bursts of so many packets. `None` if its rules were not
@@ -382,7 +400,7 @@ impl<'w> Setup for ReferenceSetup<'w> {
     where
         Self: 'a;
     fn engines(&mut self) -> Vec<ReferenceEngine<'w>> {
-        self.workload.reference_engine().map(ReferenceEngine).into_iter().collect()
+        self.workload.reference_engine(&self.workload.config).map(ReferenceEngine).into_iter().collect()
     }
 }
 
@@ -398,8 +416,8 @@ fn boxed<'a, S: Setup + 'a>(workload: &'a Workload, job: Job<'a>, setup: S) -> O
 }
 
 impl<S: Setup> Variant for Prepared<'_, S> {
-    fn pass(&mut self, stamped: bool, buffers: Vec<Vec<Decision>>) -> Pass {
-        pass(&self.job, &mut self.setup, stamped, buffers)
+    fn pass(&mut self, mode: Mode, buffers: Vec<Vec<Decision>>) -> Pass {
+        pass(&self.job, &mut self.setup, mode, buffers)
     }
 
     fn digest(&self, lanes: &[Vec<Decision>]) -> u64 {

@@ -152,6 +152,13 @@ impl World {
         plain.chain(by_interface).collect()
     }
 
+    /// The rules that hold at this packet time, as written.
+    pub fn in_force(&self, time_ns: u64) -> &RuleSet {
+        let later = self.written.partition_point(|epoch| epoch.from_ns <= time_ns);
+        // By interface there is no one set: then all of them.
+        self.written.get(later.saturating_sub(1)).map_or(&self.rules, |epoch| &epoch.rules.1)
+    }
+
     /// When the rules change, in packet time.
     pub fn changes(&self) -> impl Iterator<Item = u64> {
         let plain = self.written.iter().skip(1).map(|epoch| epoch.from_ns);

@@ -30,7 +30,7 @@ pub fn render(report: &Report) -> String {
             let _ = write!(text, "{}", ",".repeat(10));
         } else {
             let mpps = |pps: f64| pps / 1e6;
-            let h = run.measured.latencies.histogram();
+            let h = run.measured.latencies.raw.histogram();
             let q = |quantile: f64| h.value_at_quantile(quantile);
             let _ = write!(
                 text,

@@ -1,7 +1,8 @@
 //! The result JSON. Its schema is `results/schema.json`.
 
 use super::{Report, text};
-use crate::measure::{Latencies, Run};
+use crate::measure::{Latencies, Recording, Run};
+use crate::replay::{Pace, Rate};
 use base64::Engine as _;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use serde_json::{Value, json};
@@ -17,7 +18,12 @@ pub fn render(report: &Report) -> String {
     let started = report.started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let document = json!({
         "schema": SCHEMA,
-        "ctbench": { "version": env!("CARGO_PKG_VERSION"), "commit": commit() },
+        "ctbench": {
+            "version": env!("CARGO_PKG_VERSION"),
+            "commit": commit(),
+            "compiler": env!("CTBENCH_COMPILER"),
+            "features": env!("CTBENCH_FEATURES"),
+        },
         "command": report.command,
         "started": started,
         "host": report.host,
@@ -51,7 +57,13 @@ pub fn render(report: &Report) -> String {
             "floor_p99_ns": report.clock_floor.p99,
             "floor_max_ns": report.clock_floor.max,
         },
+        "probe": report.results.probe.map(|(bytes, cost)| json!({
+            "bytes": bytes,
+            "line_ns": cost.line_ns,
+            "dependent_ns": cost.dependent_ns,
+        })),
         "warnings": about.warnings,
+        "doubts": report.doubts.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "worlds": report.differences.map(|(stateful_only, stateless_only)| json!({
             "stateful_only_accepts": stateful_only,
             "stateless_only_accepts": stateless_only,
@@ -62,7 +74,14 @@ pub fn render(report: &Report) -> String {
         "single_packet_latency": report.results.alone.iter().map(|(kind, cores, measured)| json!({
             "engine": kind.name(),
             "cores": cores,
-            "latency_ns": latency(&measured.latencies, report),
+            "latency_ns": latency(&measured.latencies, "every", report),
+        })).collect::<Vec<_>>(),
+        "controls": report.results.controls.iter().map(|control| json!({
+            "engine": control.kind.name(),
+            "cores": control.cores,
+            "ratio": control.ratio.value,
+            "ci95": control.ratio.ci95,
+            "noise_floor": control.noise_floor(),
         })).collect::<Vec<_>>(),
         "comparisons": report.comparisons().iter().map(|c| json!({
             "engine": c.run.kind.name(),
@@ -88,12 +107,13 @@ fn run_value(report: &Report, run: &Run) -> Value {
         "pinned": run.pinned,
         "steering": run.steering.name(),
         "imbalance": run.imbalance,
-        "load": "closed",
-        "offered_pps": null,
+        "load": if report.pace.is_some() { "paced" } else { "closed" },
+        "offered_pps": report.pace.and_then(|pace| pace.rate.mean_pps(&report.workload.trace)),
         "packets": run.packets,
         "verdicts": { "accept": run.tally.accept, "drop": run.tally.drop, "ignored": run.tally.ignored },
         "outcomes": run.tally.outcomes,
-        "lost": 0,
+        "lost": run.measured.paced.lost,
+        "paced": report.pace.map(|pace| paced(run, pace)),
         "digest": run.digest().map(|digest| format!("{digest:016x}")),
         "flows": run.flows.as_ref().map(|flows| json!({
             "passes": flows.passes,
@@ -112,8 +132,16 @@ fn run_value(report: &Report, run: &Run) -> Value {
             "ci95": run.pps.ci95,
             "samples_pps": run.measured.pps,
             "passes": run.measured.passes,
+            "warm_up_passes": run.measured.warm_up_passes,
+            "steady": run.measured.steady,
+            "taken_share": run.measured.noise.taken_share(),
+            "ratio_to_probe": report.results.probe.map(|(_, cost)| run.ns_per_packet() / cost.line_ns),
         })),
-        "latency_ns": measured.then(|| latency(&run.measured.latencies, report)),
+        "latency_ns": match report.pace {
+            Some(_) if run.error.is_none() => Some(latency(&run.measured.paced.latency, "burst", report)),
+            Some(_) => None,
+            None => measured.then(|| latency(&run.measured.latencies, "every", report)),
+        },
         "stages_ns_per_packet": {
             "read": about.read_ns,
             "decode": about.decode_ns,
@@ -148,13 +176,38 @@ fn allowance(report: &Report, peak_entries: u64) -> Option<Value> {
     })
 }
 
-fn latency(latencies: &Latencies, report: &Report) -> Value {
+/// An open loop: what was due and what came of it. Latency stands where a closed loop's does.
+fn paced(run: &Run, pace: Pace) -> Value {
+    let paced = &run.measured.paced;
+    json!({
+        "rate": match pace.rate {
+            Rate::Trace(multiplier) => json!({ "multiplier": multiplier }),
+            Rate::PerSecond(pps) => json!({ "pps": pps }),
+        },
+        "queue": pace.queue,
+        "passes": run.measured.passes,
+        "offered": paced.offered,
+        "service_ns": quantiles(&paced.service),
+        "late_ns": quantiles(&paced.late),
+    })
+}
+
+fn latency(recording: &Recording, recorder: &str, report: &Report) -> Value {
+    let mut value = quantiles(&recording.raw);
+    value["recorder"] = json!(recorder);
+    value["beyond_one_minute"] = json!(recording.raw.beyond());
+    value["clock_floor_p50"] = json!(report.clock_floor.p50);
+    value["histogram"] = json!(encoded(&recording.raw));
+    value["marked_share"] = json!(recording.noise.marked_share());
+    value["clean"] = quantiles(&recording.clean);
+    value
+}
+
+fn quantiles(latencies: &Latencies) -> Value {
     let h = latencies.histogram();
     let q = |quantile: f64| h.value_at_quantile(quantile);
     json!({
-        "recorder": "every",
         "count": h.len(),
-        "beyond_one_minute": latencies.beyond(),
         "min": h.min(),
         "p50": q(0.5),
         "p90": q(0.9),
@@ -163,8 +216,6 @@ fn latency(latencies: &Latencies, report: &Report) -> Value {
         "p99_99": q(0.9999),
         "max": h.max(),
         "mean": h.mean(),
-        "clock_floor_p50": report.clock_floor.p50,
-        "histogram": encoded(latencies),
     })
 }
 

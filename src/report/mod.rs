@@ -1,14 +1,17 @@
 //! Reports: one file a format.
 
 pub mod csv;
+pub mod derive_text;
+pub mod explain_rows;
+pub mod explain_text;
 pub mod json;
 pub mod text;
 pub mod verdicts;
 
 use crate::engine::registry::Kind;
-use crate::measure::statistics::{Estimate, paired_difference, paired_ratio};
-use crate::measure::{ClockFloor, Host, Results, Run};
-use crate::replay::{Steering, Workload};
+use crate::measure::statistics::{Estimate, claim, paired_difference, paired_ratio};
+use crate::measure::{ClockFloor, Host, Results, Run, Unfit};
+use crate::replay::{Pace, Steering, Workload};
 use crate::trace::Elephant;
 use crate::verify::Change;
 use std::time::SystemTime;
@@ -66,8 +69,10 @@ pub struct Report<'a> {
     pub allowance_exceeded: usize,
     /// What rule changes in mid-replay did.
     pub changes: Vec<Change>,
-    /// The engine that the others are compared with, if the user named one.
-    pub baseline: Option<Kind>,
+    /// The pace of an open loop.
+    pub pace: Option<Pace>,
+    /// Reasons to doubt the figures.
+    pub doubts: Vec<Unfit>,
     /// The figures.
     pub results: &'a Results,
     /// Settings and rules.
@@ -89,21 +94,20 @@ pub struct Comparison<'a> {
     pub verdict: &'static str,
 }
 
-/// A throughput that differs by less is not called faster or slower: 2 %.
-const MINIMUM_EFFECT: f64 = 0.02;
-
 /// Above this share of packets with different verdicts the two worlds are different filters: 0.1 %.
 const COMPARABLE_SHARE: f64 = 0.001;
 
 impl<'a> Report<'a> {
     /// The baseline on so many cores.
     fn baseline_run(&self, cores: usize) -> Option<&'a Run> {
-        let runs = &self.results.runs;
-        let named = |kind: Kind| runs.iter().find(|run| run.kind == kind && run.cores == cores && run.error.is_none());
-        match self.baseline {
-            Some(kind) => named(kind),
-            None => named(Kind::StatelessLinear).or_else(|| named(Kind::Null)),
-        }
+        let baseline = self.results.baseline?;
+        self.results.runs.iter().find(|run| run.kind == baseline && run.cores == cores && run.error.is_none())
+    }
+
+    /// How much the baseline differs from itself on so many cores.
+    fn noise_floor(&self, cores: usize) -> f64 {
+        let control = self.results.controls.iter().find(|control| control.cores == cores);
+        control.map_or(0.0, |control| control.noise_floor())
     }
 
     /// Every engine with right verdicts against the baseline.
@@ -117,11 +121,7 @@ impl<'a> Report<'a> {
                     return None;
                 }
                 let ratio = paired_ratio(&run.measured.pps, &baseline.measured.pps, seed);
-                let verdict = match ratio.ci95 {
-                    [low, _] if low > 1.0 + MINIMUM_EFFECT => "faster",
-                    [_, high] if high < 1.0 - MINIMUM_EFFECT => "slower",
-                    _ => "inconclusive",
-                };
+                let verdict = claim(&ratio, self.noise_floor(run.cores));
                 let extra_ns = paired_difference(&run.ns_samples(), &baseline.ns_samples(), seed);
                 Some(Comparison { run, baseline, ratio, extra_ns, verdict })
             })

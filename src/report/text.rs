@@ -1,8 +1,8 @@
 //! The terminal's report.
 
 use super::{About, Comparison, Report};
-use crate::measure::{Measured, Run};
-use crate::replay::Steering;
+use crate::measure::{Latencies, Measured, Recording, Run};
+use crate::replay::{Pace, Rate, Steering};
 use crate::table::TableCounters;
 use crate::verify::{Change, FlowTally};
 use hdrhistogram::Histogram;
@@ -76,6 +76,9 @@ pub fn fared(flows: &FlowTally) -> String {
 
 /// The table and what follows from it.
 pub fn results(report: &Report) -> String {
+    if let Some(pace) = report.pace {
+        return paced(report, pace);
+    }
     let mut text = String::new();
     let results = report.results;
     let width = results.runs.iter().map(|run| run.kind.name().len()).max().unwrap_or(6).max(6);
@@ -88,6 +91,7 @@ pub fn results(report: &Report) -> String {
     for run in &results.runs {
         let _ = writeln!(text, "{}", row(run, width));
     }
+    text.push_str(&clean(&results.runs, width));
     let _ = writeln!(text, "\n{}", sentence(report));
     for change in &report.changes {
         let _ = writeln!(text, "{}", changed(change));
@@ -110,11 +114,99 @@ fn row(run: &Run, width: usize) -> String {
         "{head} {:>9.2} ±{spread:>4.1} % {:>9.1}{} {:>9} {:>9} {:>9.2}",
         pps.value / 1e6,
         run.ns_per_packet(),
-        latency_columns(run.measured.latencies.histogram()),
+        latency_columns(run.measured.latencies.raw.histogram()),
         thousands(run.tally.accept),
         thousands(run.tally.drop),
         run.imbalance,
     )
+}
+
+/// The table of an open loop and what follows from it.
+fn paced(report: &Report, pace: Pace) -> String {
+    let runs = &report.results.runs;
+    let width = runs.iter().map(|run| run.kind.name().len()).max().unwrap_or(6).max(6);
+    let heads: String = QUANTILES.iter().map(|(_, name)| format!("{name:>8}")).collect();
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{:width$} {:>5} {:>9}{heads}{:>9}{:>14}{:>14}",
+        "engine", "cores", "lost", "max", "service p50", "service p99"
+    );
+    for run in runs {
+        let head = format!("{:width$} {:>5}", run.kind.name(), run.cores);
+        if let Some(error) = &run.error {
+            let _ = writeln!(text, "{head}  ERROR: {error}");
+            continue;
+        }
+        let paced = &run.measured.paced;
+        let service = |q: f64| time(paced.service.histogram().value_at_quantile(q));
+        let _ = writeln!(
+            text,
+            "{head} {:>7.3} %{}{:>14}{:>14}",
+            paced.lost as f64 / paced.offered.max(1) as f64 * 100.0,
+            latency_columns(paced.latency.raw.histogram()),
+            service(0.5),
+            service(0.99),
+        );
+    }
+    let clean: String = runs
+        .iter()
+        .filter(|run| run.error.is_none() && run.measured.paced.latency.noise.marked_ns > 0)
+        .map(|run| clean_row(run, &run.measured.paced.latency, width))
+        .collect();
+    text.push_str(&clean_table(&clean, width));
+    let offered = match (pace.rate, pace.rate.mean_pps(&report.workload.trace)) {
+        (Rate::Trace(multiplier), Some(pps)) => {
+            format!("at the trace's own times, {multiplier} times as fast: {:.3} Mpps on average", pps / 1e6)
+        }
+        (Rate::PerSecond(pps), _) => format!("{:.3} Mpps, evenly", pps / 1e6),
+        (_, None) => "all at once".to_owned(),
+    };
+    let _ = writeln!(
+        text,
+        "\nOpen loop: packets are due {offered}, whether the engine is ready or not; at most {} wait for each core, and what comes then is lost.",
+        thousands(pace.queue as u64)
+    );
+    text.push_str("Latency: from when a packet was due until the verdicts of its burst are known. Service: from when a burst was handed over.\n");
+    let mut late = Latencies::new();
+    runs.iter().for_each(|run| late.merge(&run.measured.paced.late));
+    let late = |q: f64| time(late.histogram().value_at_quantile(q));
+    let _ = writeln!(
+        text,
+        "An idle core noticed packets late by {} (p50), {} (p99), {} (p99.9).",
+        late(0.5),
+        late(0.99),
+        late(0.999)
+    );
+    let passes: u64 = runs.iter().map(|run| run.measured.passes).sum();
+    let _ = writeln!(text, "{} passes in all; the verdicts of each that lost nothing were checked.", thousands(passes));
+    text.push_str(&machine(report));
+    text
+}
+
+/// The same latencies without what the system took away, if it took anything.
+fn clean(runs: &[Run], width: usize) -> String {
+    let marked = |run: &&Run| run.error.is_none() && run.measured.latencies.noise.marked_ns > 0;
+    let rows: String = runs.iter().filter(marked).map(|run| clean_row(run, &run.measured.latencies, width)).collect();
+    clean_table(&rows, width)
+}
+
+fn clean_row(run: &Run, recording: &Recording, width: usize) -> String {
+    format!(
+        "{:width$} {:>5} {:>24.1} %{}\n",
+        run.kind.name(),
+        run.cores,
+        recording.noise.marked_share() * 100.0,
+        latency_columns(recording.clean.histogram())
+    )
+}
+
+fn clean_table(rows: &str, width: usize) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = "clean: without the windows of 2,048 packets in which the system took a core away for 10 us or more";
+    format!("\n{head}\n{:width$} {:>5} {:>26}\n{rows}", "engine", "cores", "time left out")
 }
 
 fn latency_columns(histogram: &Histogram<u64>) -> String {
@@ -194,7 +286,7 @@ fn changed(change: &Change) -> String {
 }
 
 fn cost(c: &Comparison) -> String {
-    let cores = if c.run.cores == 1 { "1 core".to_owned() } else { format!("{} cores", c.run.cores) };
+    let cores = cores_of(c.run.cores);
     let [low, high] = c.extra_ns.ci95;
     let amount = match c.verdict {
         "costs" => format!("costs {:.1} ns a packet (95 % confidence: {low:.1} to {high:.1})", c.extra_ns.value),
@@ -234,6 +326,27 @@ fn notes(report: &Report) -> String {
         time(report.clock_floor.p50),
         time(report.clock_floor.p99)
     );
+    for control in &results.controls {
+        let _ = writeln!(
+            text,
+            "Noise: {} against itself on {} gives {:.3} times its throughput ({:.3} to {:.3}); no difference below {:.1} % is claimed.",
+            control.kind.name(),
+            cores_of(control.cores),
+            control.ratio.value,
+            control.ratio.ci95[0],
+            control.ratio.ci95[1],
+            control.noise_floor() * 100.0
+        );
+    }
+    if let Some((bytes, cost)) = results.probe {
+        let _ = writeln!(
+            text,
+            "Floor: in {} MiB, a random cache line asked for ahead of use costs {:.1} ns, one that must be waited for {:.0} ns.",
+            bytes.div_ceil(1 << 20),
+            cost.line_ns,
+            cost.dependent_ns
+        );
+    }
     if !results.alone.is_empty() {
         let alone: Vec<String> =
             results.alone.iter().map(|(kind, _, m)| format!("{} {}", kind.name(), two(m))).collect();
@@ -270,16 +383,28 @@ fn notes(report: &Report) -> String {
             if report.allowance_exceeded > 0 { "; exact on one core, so stateful engines run on one" } else { "" }
         );
     }
-    let unpinned = measured.iter().any(|run| run.pinned < run.cores);
+    text.push_str(&machine(report));
+    text
+}
+
+/// Where it was measured, and why to doubt it.
+fn machine(report: &Report) -> String {
+    let mut text = String::new();
     let _ = writeln!(
         text,
-        "Machine: {}, {} cores{}{}; clock and figures in docs/METHODOLOGY.md.",
+        "Machine: {}, {} cores{}; clock and figures in docs/METHODOLOGY.md.",
         report.host.cpu,
         report.host.cores,
         if report.host.virtual_machine { ", virtual: neighbours can steal time, so read the ratios" } else { "" },
-        if unpinned { "; workers not pinned" } else { "" }
     );
+    for doubt in &report.doubts {
+        let _ = writeln!(text, "Doubt: {doubt}.");
+    }
     text
+}
+
+fn cores_of(cores: usize) -> String {
+    if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") }
 }
 
 /// What stamps add, in ns a packet.
@@ -288,7 +413,7 @@ pub(super) fn stamp_cost(run: &Run) -> f64 {
 }
 
 fn two(measured: &Measured) -> String {
-    let histogram = measured.latencies.histogram();
+    let histogram = measured.latencies.raw.histogram();
     format!("{} / {}", time(histogram.value_at_quantile(0.5)), time(histogram.value_at_quantile(0.99)))
 }
 
@@ -312,7 +437,12 @@ fn three_digits(value: f64) -> String {
 }
 
 /// 1234567 as 1,234,567.
-fn thousands(n: u64) -> String {
+/// A count with its noun.
+pub(crate) fn counted(n: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
+pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -36,7 +36,7 @@ pub fn write(out: &mut dyn Write, trace: &Trace, decisions: &[Decision], rules: 
 }
 
 /// The word of the `reason` column.
-fn reason(decision: Decision, rules: Option<&RuleSet>) -> &str {
+pub(crate) fn reason(decision: Decision, rules: Option<&RuleSet>) -> &str {
     match decision.reason() {
         Reason::Rule => match (rules, decision.rule()) {
             (Some(rules), Some(rule)) => &rules.rule(rule).name,

@@ -5,6 +5,7 @@ mod instant;
 pub use instant::Instant;
 
 use crate::conntrack::{Config, MAX_TIMEOUT_S, Profile};
+use crate::trace::synthesis::Recipe;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -19,6 +20,8 @@ pub struct Scenario {
     pub title: String,
     /// The capture.
     pub trace: PathBuf,
+    /// How the capture is made where it does not exist: for traces too large to be kept.
+    pub r#gen: Option<Recipe>,
     /// The protected addresses. With interfaces in the inventory: those of them that count.
     #[serde(default)]
     pub inside: Vec<IpNet>,

@@ -1,74 +1,105 @@
-//! A capture file in memory.
+//! One or several capture files.
 
 use super::TraceError;
-use memmap2::Mmap;
+use super::record::Records;
+use super::source::Source;
+use crate::packet::Decap;
 use sha2::{Digest, Sha256};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// A mapped capture file.
+/// Capture files that make one trace.
 pub struct Capture {
-    path: PathBuf,
-    bytes: Mmap,
-    pub(super) format: Format,
-}
-
-/// The formats that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    Pcap,
-    PcapNg,
+    pub(super) sources: Vec<Source>,
+    /// Files of a folder that are no captures.
+    pub(super) skipped: Vec<PathBuf>,
+    pub(super) decap: Decap,
 }
 
 impl Capture {
-    /// Maps a file and recognises its format by its first bytes, never by its name.
+    /// Opens a capture file; a folder of them; or standard input, for the path `-`. What it is, and how
+    /// it is compressed, is recognised by its first bytes.
     pub fn open(path: &Path) -> Result<Self, TraceError> {
-        let io = |source| TraceError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.is_dir() {
-            return Err(TraceError::Folder(path.to_owned()));
+        Capture::open_all(&[path])
+    }
+
+    /// Opens several: see [`Capture::open`].
+    pub fn open_all(paths: &[impl AsRef<Path>]) -> Result<Self, TraceError> {
+        let mut capture = Capture { sources: Vec::new(), skipped: Vec::new(), decap: Decap::default() };
+        for path in paths.iter().map(AsRef::as_ref) {
+            match path.is_dir() {
+                true => capture.add_folder(path)?,
+                false => capture.sources.push(Source::open(path)?),
+            }
         }
-        // SAFETY: the map is only read. If another process cuts the file while we read it, the
-        // system ends us with SIGBUS; if it changes bytes, we read other frames, and every length
-        // is checked against the map before it is used.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let format = recognise(path, &bytes)?;
-        Ok(Capture { path: path.to_owned(), bytes, format })
+        for source in &capture.sources {
+            source.check()?;
+        }
+        Ok(capture)
     }
 
-    /// The file's bytes.
+    /// Opens these tunnels: engines see what they carry.
+    #[must_use]
+    pub fn with_decap(mut self, decap: Decap) -> Self {
+        self.decap = decap;
+        self
+    }
+
+    /// The captures of a folder, by name. Their packets are put in order of time.
+    fn add_folder(&mut self, folder: &Path) -> Result<(), TraceError> {
+        let io = |source| TraceError::Io { path: folder.to_owned(), source };
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path.is_file() {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        let before = self.sources.len();
+        for path in paths {
+            match Source::open(&path).and_then(|source| source.check().map(|()| source)) {
+                Ok(source) => self.sources.push(source),
+                Err(TraceError::Empty(path) | TraceError::NotACapture { path, .. }) => self.skipped.push(path),
+                Err(error) => return Err(error),
+            }
+        }
+        if self.sources.len() == before {
+            return Err(TraceError::NoCaptures(folder.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// True for a ClassBench header trace: a list of headers, in no direction.
+    pub fn is_header_trace(&self) -> bool {
+        self.sources.iter().any(|source| source.headers.is_some())
+    }
+
+    /// The bytes of the (first) file, as they are; of a header trace, those of the capture that it stands for.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.sources.first().map_or(&[], |source| &source.bytes)
     }
 
-    /// The file's name.
+    /// The (first) file's name.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.sources.first().map_or(Path::new(""), |source| &source.path)
     }
 
-    /// SHA-256 of the whole file, in hexadecimal.
+    /// SHA-256 of the file as it is, in hexadecimal; of several, of their bytes one after the other.
     pub fn sha256(&self) -> String {
-        Sha256::digest(&self.bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut hash = Sha256::new();
+        self.sources.iter().for_each(|source| hash.update(&**source.headers.as_ref().unwrap_or(&source.bytes)));
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-fn recognise(path: &Path, bytes: &[u8]) -> Result<Format, TraceError> {
-    if bytes.is_empty() {
-        return Err(TraceError::Empty(path.to_owned()));
-    }
-    let magic = &bytes[..bytes.len().min(4)];
-    let compressed = |format, command| Err(TraceError::Compressed { path: path.to_owned(), format, command });
-    match magic {
-        [0xa1, 0xb2, 0xc3, 0xd4] | [0xd4, 0xc3, 0xb2, 0xa1] | [0xa1, 0xb2, 0x3c, 0x4d] | [0x4d, 0x3c, 0xb2, 0xa1] => {
-            Ok(Format::Pcap)
-        }
-        [0x0a, 0x0d, 0x0d, 0x0a] => Ok(Format::PcapNg),
-        [0x1f, 0x8b, ..] => compressed("gzip", "gzip -d"),
-        [0x28, 0xb5, 0x2f, 0xfd] => compressed("zstd", "zstd -d"),
-        [0x04, 0x22, 0x4d, 0x18] => compressed("lz4", "lz4 -d"),
-        _ => {
-            let magic = magic.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
-            Err(TraceError::NotACapture { path: path.to_owned(), magic })
+impl Source {
+    /// That it is a capture, or at least compressed: of what, is seen when it is decompressed.
+    fn check(&self) -> Result<(), TraceError> {
+        match self.packing {
+            Some(_) => Ok(()),
+            None => {
+                Records::begin(&self.bytes).map(drop).map_err(|why| super::frames::no_records(self, why, &self.bytes))
+            }
         }
     }
 }

@@ -14,29 +14,32 @@ pub enum TraceError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A folder where a file is expected.
-    #[error("{0} is a folder; name a capture file, or a folder with a scenario.toml")]
-    Folder(PathBuf),
+    /// A folder without captures.
+    #[error("{0} is a folder without a capture file and without a scenario.toml; name one that has either")]
+    NoCaptures(PathBuf),
     /// No bytes.
     #[error("{0} is empty: not a capture")]
     Empty(PathBuf),
-    /// A compressed file.
-    #[error("{path} is compressed with {format}; decompress it first, for example with `{command}`")]
-    Compressed {
+    /// What cannot be mapped does not fit into memory.
+    #[error(
+        "{path}: its bytes need more than half of the free memory ({limit} bytes); write them to a plain capture file, \
+         which need not fit, or split it, for example with editcap -c"
+    )]
+    TooLarge {
         /// The file.
         path: PathBuf,
-        /// gzip, zstd or lz4.
-        format: &'static str,
-        /// What decompresses it.
-        command: &'static str,
+        /// Bytes that may be held.
+        limit: u64,
     },
     /// Not a format that is known.
-    #[error("{path} is neither pcap nor pcapng: it begins with the bytes {magic}")]
+    #[error("{path} is neither pcap nor pcapng: it begins with the bytes {magic}{packed}")]
     NotACapture {
         /// The file.
         path: PathBuf,
         /// Its first bytes in hexadecimal.
         magic: String,
+        /// How it was decompressed; empty if it was not.
+        packed: String,
     },
     /// The header of the file is cut off or wrong.
     #[error("{path}: the {format} header is not valid: {reason}")]
@@ -47,6 +50,16 @@ pub enum TraceError {
         format: &'static str,
         /// What is wrong.
         reason: String,
+    },
+    /// A line of a header trace that is no header.
+    #[error("{path}: line {line}: {problem}")]
+    HeaderLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong, and what is allowed.
+        problem: &'static str,
     },
     /// More frames than frame numbers.
     #[error("{0} holds more than 4,294,967,295 packets; split it, for example with editcap")]

@@ -1,7 +1,7 @@
 //! Trace files to packet records, in four steps: open, frame, decode, sequence.
 //!
 //! ```text
-//! Capture::open    map the file, recognise its format by content
+//! Capture::open    map the files, recognise their formats by content
 //! capture.frames   find every frame: where it lies, its time, its link type
 //! frames.decode    frames to records, in parallel; pure, one frame at a time
 //! Trace::sequence  what needs the order: packet time that never goes back, fragments
@@ -9,18 +9,35 @@
 //!
 //! The steps are separate so that each can be timed by itself.
 
+mod activity;
 mod capture;
 mod elephant;
 mod error;
 mod fragments;
 mod frames;
+mod headers;
 mod info;
+mod merge;
+mod pcap;
+mod pcapng;
+mod record;
+mod rounds;
+mod select;
 mod sequence;
+mod source;
+mod summary;
+pub mod synthesis;
+mod unpack;
+mod without;
 
+pub use activity::Moment;
 pub use capture::Capture;
 pub use elephant::{Elephant, ElephantError};
 pub use error::TraceError;
 pub use fragments::Datagram;
-pub use frames::{Cut, Frame, Frames, Summary};
+pub use frames::{Frame, Frames};
 pub use info::Info;
+pub use rounds::{Rounds, RoundsError};
+pub use select::Selection;
 pub use sequence::{Decoded, Trace};
+pub use summary::{Cut, Summary};

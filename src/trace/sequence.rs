@@ -66,10 +66,10 @@ impl Trace {
             let position = trace.packets.len() as u32;
             trace.packets.push(packet);
             trace.frames.push(number);
-            if packet.has(flags::FRAGMENT)
-                && let Some(piece) = piece(frames.bytes(frame), u32::from(frame.link_type), frame.wire as usize)
-            {
-                trace.datagrams.extend(reassembly.add(piece, position, &packet));
+            if packet.has(flags::FRAGMENT) {
+                let view = frames.view(frame);
+                let piece = piece(view.bytes, view.link_type, view.wire_len);
+                trace.datagrams.extend(piece.and_then(|piece| reassembly.add(piece, position, &packet)));
             }
         }
         let mut completed = vec![false; trace.packets.len()];

@@ -14,7 +14,7 @@ use ctbench::engine::{Decision, Verdict};
 use ctbench::measure::Clock;
 use ctbench::packet::{Direction, Inside};
 use ctbench::policy::{Rule, RuleSet, World};
-use ctbench::replay::{Pool, Workload};
+use ctbench::replay::{Mode, Pool, Workload};
 use ctbench::table::Geometry;
 use ctbench::trace::{Capture, Trace};
 use etherparse::PacketBuilder;
@@ -176,7 +176,7 @@ pub fn decisions(workload: &Workload, kind: Kind, cores: usize, burst: usize) ->
     let clock = Clock::new();
     let steered = workload.steered(kind, cores);
     let mut variant = workload.variant(kind, &steered, &pool, &clock, burst).expect("its rules were given");
-    let pass = variant.pass(false, Vec::new());
+    let pass = variant.pass(Mode::Throughput, Vec::new());
     variant.gather(&pass.decisions)
 }
 

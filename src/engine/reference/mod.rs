@@ -158,6 +158,13 @@ impl<'a> Stateful<'a> {
         self.entries.len()
     }
 
+    /// Connections that exist at this packet time. Removes the others, which changes no decision.
+    pub fn live_entries(&mut self, now: u64) -> usize {
+        let shards: Vec<u32> = self.shards.keys().copied().collect();
+        shards.into_iter().for_each(|shard| self.remove_expired(now, shard));
+        self.entries.len()
+    }
+
     /// The decision on the next packet of the trace.
     pub fn decide(&mut self, packet: &Packet) -> Decision {
         let now = packet.time_ns;

@@ -1,12 +1,12 @@
 //! Rules compiled for speed: the same first match as `linear`, in a time that hardly grows with their number.
 //!
 //! Each direction and address family by itself takes one of two forms, by the number of its rules:
-//! - **Few** ([`scan`]): all of them are compared at once, eight to a vector register, without a branch, and the
+//! - **Few** (`scan`): all of them are compared at once, eight to a vector register, without a branch, and the
 //!   lowest matching one wins.
-//! - **Many** ([`tree`]): the address selects the most specific block that holds it, and in this block's map
+//! - **Many** (`tree`): the address selects the most specific block that holds it, and in this block's map
 //!   protocol and port select the first rule.
 //!
-//! Neither form multiplies rules: see [`tree`] for its worst case.
+//! Neither form multiplies rules: `tree` states its worst case.
 
 mod scan;
 mod tree;

@@ -102,9 +102,9 @@ impl Replay<'_, '_> {
         let number = self.job.trace.frames[position];
         let frames = self.job.frames;
         let frame = frames.list().get(number as usize - 1).ok_or(LinuxError::OutOfStep(number))?;
-        let captured = frames.bytes(frame);
-        let ip = ip_packet(captured, u32::from(frame.link_type)).unwrap_or(&[]);
-        let on_the_wire = (frame.wire as usize).saturating_sub(captured.len() - ip.len());
+        let view = frames.view(frame);
+        let ip = ip_packet(view.bytes, view.link_type).unwrap_or(&[]);
+        let on_the_wire = view.wire_len.saturating_sub(view.bytes.len() - ip.len());
         let Some(injected) = Injected::new(ip, on_the_wire) else {
             return Ok(Seen::Incomparable(Incomparable::NotTaken));
         };
@@ -131,11 +131,8 @@ impl Replay<'_, '_> {
         let forwarded = self.devices[to].drain(&mut self.buffer).map_err(failed(reading))? > 0;
         self.devices[from].drain(&mut self.buffer).map_err(failed(reading))?;
 
-        let key = if is_piece {
-            piece(captured, u32::from(frame.link_type), frame.wire as usize).map(|piece| piece.datagram)
-        } else {
-            None
-        };
+        let key =
+            if is_piece { piece(view.bytes, view.link_type, view.wire_len).map(|piece| piece.datagram) } else { None };
         let Some(Report { verdict, state, is_piece: saw_piece }) = said else {
             let odd = odd_address(ip);
             return Ok(match key {

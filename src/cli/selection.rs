@@ -1,0 +1,54 @@
+//! The options that say which part of a trace is replayed, and how often.
+
+use crate::scenario::Instant;
+use crate::trace::{Selection, Trace};
+use clap::Args;
+
+#[derive(Debug, Default, Args)]
+pub(super) struct SelectionArgs {
+    /// Only packets from this time on: after the first packet (90s, 250ms), or as in RFC 3339
+    #[arg(long, value_name = "TIME")]
+    from: Option<Instant>,
+    /// Only packets before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<Instant>,
+    /// Only the first so many of the packets that the other options leave
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Replay the trace so many times, one after the other in packet time
+    #[arg(long = "loop", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// With --loop: each round has flows of its own, by other client ports
+    #[arg(long, requires = "rounds")]
+    unique_flows: bool,
+}
+
+impl SelectionArgs {
+    /// True if the whole trace is replayed once.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_unlimited() && self.rounds <= 1
+    }
+
+    fn is_unlimited(&self) -> bool {
+        self.from.is_none() && self.until.is_none() && self.limit.is_none()
+    }
+
+    /// True if the trace is replayed more than once.
+    pub(super) fn repeats(&self) -> bool {
+        self.rounds > 1
+    }
+
+    /// Applies the options to what was read; returns what the user should know.
+    pub(super) fn apply(&self, trace: &mut Trace) -> anyhow::Result<Option<String>> {
+        if !self.is_unlimited() {
+            let start = trace.timestamps_ns.first().copied().unwrap_or(0);
+            let resolve = |instant: Option<Instant>| instant.map(|instant| instant.resolve(start));
+            let selection = Selection { from_ns: resolve(self.from), until_ns: resolve(self.until), limit: self.limit };
+            trace.select(&selection, None);
+        }
+        let done = trace.repeated(self.rounds, self.unique_flows)?;
+        Ok((done.not_fresh > 0).then(|| {
+            format!("{} flows are the same in every round: they have no ports, or nearly all are taken", done.not_fresh)
+        }))
+    }
+}

@@ -1,0 +1,105 @@
+//! Where a capture's bytes come from: a mapped file, or what a pipe gave.
+
+use super::unpack::Packing;
+use super::{TraceError, headers};
+use memmap2::Mmap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+/// One file, or standard input.
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) bytes: Bytes,
+    /// The header trace that `bytes` were made of, if it is one.
+    pub(super) headers: Option<Bytes>,
+    /// How it is compressed, if it is.
+    pub(super) packing: Option<Packing>,
+    /// The mapped file, to see whether it changed.
+    file: Option<File>,
+}
+
+/// Bytes that stay where they are.
+pub(super) enum Bytes {
+    Mapped(Mmap),
+    Read(Vec<u8>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Read(bytes) => bytes,
+        }
+    }
+}
+
+impl Source {
+    /// Opens a file, a pipe, or standard input (`-`), and recognises its format by its first bytes,
+    /// never by its name. What cannot be mapped is read to its end.
+    pub(super) fn open(path: &Path) -> Result<Self, TraceError> {
+        let failed = |source| TraceError::Io { path: path.to_owned(), source };
+        if path == Path::new("-") {
+            return Source::read(path, &mut io::stdin().lock());
+        }
+        let mut file = File::open(path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Source::read(path, &mut file);
+        }
+        // SAFETY: the map is only read. If another process changes bytes, we read other frames, and every
+        // length is checked against the map before it is used; if it cuts the file, the system ends us
+        // with SIGBUS.
+        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        Source::recognise(path, Bytes::Mapped(map), Some(file))
+    }
+
+    fn read(path: &Path, from: &mut dyn Read) -> Result<Self, TraceError> {
+        let limit = memory_limit();
+        let mut bytes = Vec::new();
+        from.take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|source| TraceError::Io { path: path.to_owned(), source })?;
+        if bytes.len() as u64 > limit {
+            return Err(TraceError::TooLarge { path: path.to_owned(), limit });
+        }
+        Source::recognise(path, Bytes::Read(bytes), None)
+    }
+
+    fn recognise(path: &Path, bytes: Bytes, file: Option<File>) -> Result<Self, TraceError> {
+        if bytes.is_empty() {
+            return Err(TraceError::Empty(path.to_owned()));
+        }
+        if headers::recognise(&bytes) {
+            let made = Bytes::Mapped(headers::capture(path, &bytes)?);
+            return Ok(Source { path: path.to_owned(), packing: None, bytes: made, headers: Some(bytes), file: None });
+        }
+        Ok(Source { path: path.to_owned(), packing: Packing::of(&bytes), bytes, headers: None, file })
+    }
+
+    /// What happened to the file since it was opened, if anything.
+    pub(super) fn change(&self) -> Option<String> {
+        let now = self.file.as_ref()?.metadata().ok()?.len();
+        let then = self.bytes.len() as u64;
+        let how = match now.cmp(&then) {
+            std::cmp::Ordering::Equal => return None,
+            std::cmp::Ordering::Greater => "grew",
+            std::cmp::Ordering::Less => "shrank",
+        };
+        let path = self.path.display();
+        Some(format!("{path} {how} from {then} to {now} bytes while it was read: what it held at first is used"))
+    }
+}
+
+/// Most bytes that are held of captures that cannot be mapped: half of what memory is free.
+pub(super) fn memory_limit() -> u64 {
+    const UNKNOWN: u64 = 4 << 30;
+    let available = || {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    available().map_or(UNKNOWN, |kib| kib * 1024 / 2)
+}
