@@ -95,9 +95,9 @@ fn another_kind_of_file_is_recognised() {
     fails(load_groups(&acls["NetworkAcls"][0]), &["holds network ACLs"]);
     fails(load_acl(&sg), &["holds security groups", "needed here: network ACLs (aws ec2 describe-network-acls)"]);
     fails(load_acl(&sg["SecurityGroups"]), &["holds security groups"]);
-    fails(load_groups(&json!({"SecurityGroupRules": []})), &["describe-security-group-rules"]);
-    fails(load_groups(&json!({"format_version": "1.0", "values": {}})), &["Terraform state"]);
-    fails(load_groups(&json!({"Resources": {}})), &["CloudFormation"]);
+    fails(load_groups(&json!({"SecurityGroupRules": []})), &["SecurityGroups: the list is empty"]);
+    fails(load_groups(&json!({"format_version": "1.0", "values": {}})), &["JSON of another kind", "security groups"]);
+    fails(load_groups(&json!({"Resources": {}})), &["JSON of another kind", "security groups"]);
     fails(load_groups(&sg["SecurityGroups"][0]["IpPermissions"]), &["cut out of their security group"]);
     fails(load_acl(&acls["NetworkAcls"][0]["Entries"]), &["cut out of their network ACL"]);
     fails(load_acl(&json!({"Entries": [{"Cidr": "10.0.0.0/8"}]})), &["prefix list"]);

@@ -41,6 +41,11 @@ pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result
         !changes(&workload.groups) && !changes(&workload.acl),
         "--against linux judges by one set of rules: leave out the scenario's [[change]]"
     );
+    let by_interface = |world: &Option<World>| world.as_ref().is_some_and(World::has_paths);
+    ensure!(
+        !by_interface(&workload.groups) && !by_interface(&workload.acl),
+        "--against linux judges by one set of rules: leave out the inventory's interfaces"
+    );
     let frames = input.capture.frames()?;
     ensure!(
         frames.list().len() == workload.trace.timestamps_ns.len(),

@@ -98,6 +98,9 @@ pub(super) fn derive(args: DeriveArgs) -> anyhow::Result<ExitCode> {
     // The ACL at hand is no part of the question.
     input.workload.acl = None;
     let Some(groups) = &input.workload.groups else { bail!("derive needs security groups: --security-groups FILE") };
+    if groups.has_paths() {
+        bail!("derive works on one set of rules for all addresses: leave out the inventory's interfaces");
+    }
     ensure!(
         groups.changes().next().is_none(),
         "derive makes the twin of one rule set, and this scenario's security groups change: \

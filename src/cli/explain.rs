@@ -93,6 +93,10 @@ impl End {
 pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     let clock = Clock::new();
     let mut input = Input::load(&args.input, &clock)?;
+    let by_interface = |world: &Option<World>| world.as_ref().is_some_and(World::has_paths);
+    if by_interface(&input.workload.groups) || by_interface(&input.workload.acl) {
+        anyhow::bail!("explain works on one set of rules for all addresses: leave out the inventory's interfaces");
+    }
     if let Some(allowance) = args.allowance {
         input.workload.config.allowance = allowance;
     }

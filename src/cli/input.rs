@@ -4,7 +4,8 @@ use super::{InputArgs, InvalidArg, ProfileArg};
 use crate::conntrack::{Config, Invalid, Profile};
 use crate::measure::Clock;
 use crate::packet::{Decap, FlowKey, Inside};
-use crate::policy::{self, LoadOptions, RuleSet, Unresolved};
+use crate::policy::path::Attached;
+use crate::policy::{self, Inventory, LoadOptions, RuleSet, Unresolved};
 use crate::replay::{Workload, World};
 use crate::report::About;
 use crate::report::result::Share;
@@ -16,6 +17,7 @@ use anyhow::{Context, bail, ensure};
 use ipnet::IpNet;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Fewest entries of a table that is sized by its trace.
 const MIN_CAPACITY: u64 = 65_536;
@@ -71,6 +73,7 @@ struct Sources {
     inside: Vec<IpNet>,
     security_groups: Option<PathBuf>,
     network_acls: Option<PathBuf>,
+    inventory: Vec<PathBuf>,
     groups: Vec<String>,
     acl: Option<String>,
     config: Config,
@@ -82,14 +85,53 @@ struct Sources {
 impl Input {
     /// Reads all that the arguments name.
     pub(super) fn load(args: &InputArgs, clock: &Clock) -> anyhow::Result<Input> {
-        let sources = sources(args)?;
+        let mut sources = sources(args)?;
         let mut warnings = Vec::new();
+        let unresolved = if args.skip_unresolved { Unresolved::Warn } else { Unresolved::Error };
+        let mut inventory = Inventory::load(&sources.inventory, unresolved)?;
+        let by_interface = !inventory.interfaces.is_empty();
+        if by_interface {
+            ensure!(
+                sources.groups.is_empty() && sources.acl.is_none(),
+                "--group and --acl choose rules for all addresses alike; with interfaces in the inventory each has its own"
+            );
+            if !sources.inside.is_empty() {
+                inventory.keep_inside(&sources.inside);
+                let none = "no interface of the inventory has an address in `inside`";
+                ensure!(!inventory.interfaces.is_empty(), "{none}");
+            }
+            sources.inside = inventory.addresses();
+            warnings.append(&mut inventory.warnings);
+        }
+        let needs_inside = sources.inside.is_empty() && !sources.inventory.is_empty();
+        ensure!(!needs_inside, "--inside is needed: the inventory holds no network interfaces");
+        let inventory = Arc::new(inventory);
         let options = LoadOptions {
+            inventory: Some(inventory.clone()),
             groups: sources.groups.clone(),
             acl: sources.acl.clone(),
-            unresolved: if args.skip_unresolved { Unresolved::Warn } else { Unresolved::Error },
+            unresolved,
         };
+        let mut attached = |path: &Option<PathBuf>, attach: AttachRules| -> anyhow::Result<Option<Attached>> {
+            let Some(path) = path.as_ref().filter(|_| by_interface) else { return Ok(None) };
+            let mut with_rules = Inventory::clone(&inventory);
+            if !sources.inventory.contains(path) {
+                with_rules.add_rules(path)?;
+            }
+            let mut attached = attach(&Arc::new(with_rules), &options)?;
+            warnings.append(&mut attached.warnings);
+            Ok(Some(attached))
+        };
+        let mut paths = Vec::new();
+        let changes =
+            sources.changes.iter().map(|change| (Some(change.at), &change.security_groups, &change.network_acls));
+        let first = [(None, &sources.security_groups, &sources.network_acls)];
+        for (at, groups, acls) in first.into_iter().chain(changes) {
+            let both = [attached(groups, Attached::security_groups)?, attached(acls, Attached::network_acls)?];
+            paths.extend(both.into_iter().flatten().map(|rules| (at, rules)));
+        }
         let mut rules = |path: &Option<PathBuf>, load: LoadRules| -> anyhow::Result<Option<RuleSet>> {
+            let path = path.as_ref().filter(|_| !by_interface);
             let Some(path) = path else { return Ok(None) };
             let loaded = load(path, &options)?;
             warnings.extend(loaded.warnings);
@@ -111,13 +153,17 @@ impl Input {
         let frames = capture.frames()?;
         let framed = clock.raw();
         let every_header = capture.is_header_trace() && sources.inside.is_empty();
-        let inside = if every_header { Inside::destinations() } else { Inside::new(&sources.inside) };
+        let inside = match every_header {
+            true => Inside::destinations(),
+            false if by_interface => Inside::new(&sources.inside).with_pairs(),
+            false => Inside::new(&sources.inside),
+        };
         let decoded = frames.decode(&inside);
         let done = clock.raw();
         let mut summary = frames.summary().clone();
         let per_packet = |from, to| clock.ns(from, to) as f64 / (summary.packets.max(1)) as f64;
         let stages = Stages { read: per_packet(start, framed), decode: per_packet(framed, done) };
-        let mut trace = Trace::sequence(&frames, decoded, sources.config.profile);
+        let mut trace = Trace::sequence_with(&frames, decoded, sources.config.profile, &inventory.exempt);
         drop(frames);
         warnings.extend(summary.warnings());
         warnings.extend(args.selection.apply(&mut trace)?);
@@ -138,7 +184,13 @@ impl Input {
         let end_ns = trace.packets.last().map_or(0, |packet| packet.time_ns);
         let mut changes: Vec<_> = changes.into_iter().map(|(at, rules)| (at.resolve(start_ns), rules)).collect();
         changes.sort_by_key(|(at, _)| *at);
-        if changes.iter().any(|(at, _)| !(start_ns..=end_ns).contains(at)) {
+        let mut paths: Vec<_> = paths
+            .into_iter()
+            .map(|(at, rules)| (at.map_or(0, |at| at.resolve(start_ns)), at.is_some(), rules))
+            .collect();
+        paths.sort_by_key(|(at, later, _)| (*later, *at));
+        let times = paths.iter().filter(|(_, later, _)| *later).map(|(at, ..)| at);
+        if changes.iter().map(|(at, _)| at).chain(times).any(|at| !(start_ns..=end_ns).contains(at)) {
             warnings.push("a [[change]] lies before the first or after the last packet".into());
         }
         let mut workload = Workload::new(
@@ -152,6 +204,7 @@ impl Input {
             usize::from(args.burst),
         );
         changes.into_iter().for_each(|(at, rules)| workload.change(at, rules));
+        paths.into_iter().for_each(|(at, _, rules)| workload.attach(at, rules));
         Ok(Input {
             title: sources.title,
             scenario: sources.scenario,
@@ -170,6 +223,7 @@ impl Input {
     }
 }
 
+type AttachRules = fn(&Arc<Inventory>, &LoadOptions) -> Result<Attached, policy::PolicyError>;
 type LoadRules = fn(&Path, &LoadOptions) -> Result<policy::Loaded, policy::PolicyError>;
 
 fn sources(args: &InputArgs) -> anyhow::Result<Sources> {
@@ -204,6 +258,10 @@ fn sources(args: &InputArgs) -> anyhow::Result<Sources> {
     if args.security_groups.is_some() || args.network_acls.is_some() {
         // The scenario's changes were meant for its own rules.
         sources.changes.clear();
+    }
+    if !args.inventory.is_empty() {
+        sources.inventory.clone_from(&args.inventory);
+        changed = true;
     }
     if !args.group.is_empty() {
         sources.groups.clone_from(&args.group);
@@ -253,6 +311,7 @@ fn from_scenario(input: &Path) -> anyhow::Result<Sources> {
         inside: scenario.inside,
         security_groups: scenario.security_groups.map(|file| folder.join(file)),
         network_acls: scenario.network_acls.map(|file| folder.join(file)),
+        inventory: scenario.inventory.iter().map(|file| in_folder(folder, file)).collect(),
         groups: scenario.groups,
         acl: scenario.acl,
         table: scenario.table,
@@ -292,7 +351,8 @@ fn from_captures(args: &InputArgs, inputs: &[PathBuf]) -> anyhow::Result<Sources
             Capture::open(input)?;
         }
     }
-    if args.inside.is_empty() && !Capture::open_all(inputs).is_ok_and(|capture| capture.is_header_trace()) {
+    let is_header_trace = || Capture::open_all(inputs).is_ok_and(|capture| capture.is_header_trace());
+    if args.inside.is_empty() && args.inventory.is_empty() && !is_header_trace() {
         bail!(
             "a capture needs --inside: which addresses are protected? `ctbench info {}` gives a guess",
             names(inputs)
@@ -312,6 +372,7 @@ fn from_captures(args: &InputArgs, inputs: &[PathBuf]) -> anyhow::Result<Sources
         inside: args.inside.clone(),
         security_groups: None,
         network_acls: None,
+        inventory: Vec::new(),
         groups: Vec::new(),
         acl: None,
         config: Config::new(Profile::Linux),
@@ -319,6 +380,18 @@ fn from_captures(args: &InputArgs, inputs: &[PathBuf]) -> anyhow::Result<Sources
         changes: Vec::new(),
         expect: None,
     })
+}
+
+/// A file of the inventory, perhaps with a prefix list's id before it.
+fn in_folder(folder: &Path, file: &Path) -> PathBuf {
+    match file.to_str().and_then(|text| text.split_once('=')) {
+        Some((id, file)) if id.starts_with("pl-") => {
+            let mut named = std::ffi::OsString::from(format!("{id}="));
+            named.push(folder.join(file));
+            named.into()
+        }
+        _ => folder.join(file),
+    }
 }
 
 /// `traces/web`, here or where the program was built.

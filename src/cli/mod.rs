@@ -101,19 +101,27 @@ pub struct InputArgs {
     inside: Vec<IpNet>,
     #[command(flatten)]
     decap: DecapArgs,
-    /// What `aws ec2 describe-security-groups` printed: the stateful rules
+    /// The stateful rules: what `aws ec2 describe-security-groups` printed, or a Terraform state or plan
+    /// (`terraform show -json`), or a CloudFormation template
     #[arg(long, value_name = "FILE")]
     security_groups: Option<PathBuf>,
-    /// What `aws ec2 describe-network-acls` printed: the stateless rules
+    /// The stateless rules: what `aws ec2 describe-network-acls` printed, or Terraform or
+    /// CloudFormation
     #[arg(long, value_name = "FILE")]
     network_acls: Option<PathBuf>,
+    /// More of the account: network interfaces, subnets, prefix lists (their entries as pl-ID=FILE), or
+    /// Terraform or CloudFormation. With interfaces, each has its own groups and each subnet its own
+    /// network ACL, and --inside may be left out. Repeats
+    #[arg(long, value_name = "FILE")]
+    inventory: Vec<PathBuf>,
     /// Use only these security groups of the file, by id or name
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     group: Vec<String>,
     /// Use this network ACL of the file, by id
     #[arg(long, value_name = "ACL")]
     acl: Option<String>,
-    /// Skip rules that refer to other groups or prefix lists, with a warning, instead of stopping
+    /// Skip rules that refer to groups or prefix lists of which no file holds the addresses, with a
+    /// warning, instead of stopping
     #[arg(long)]
     skip_unresolved: bool,
     /// Whose connection tracking is followed [default: the scenario's, else linux]

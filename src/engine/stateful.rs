@@ -32,6 +32,11 @@ impl<R: Evaluate> Evaluate for Groups<R> {
     fn first_match(&self, packet: &Packet) -> Option<RuleMatch> {
         self.rules.first_match(packet)
     }
+
+    #[inline(always)]
+    fn is_untracked(&self, packet: &Packet) -> bool {
+        self.untracked.is_untracked(packet) || self.rules.is_untracked(packet)
+    }
 }
 
 /// Security groups with their connection tracking.
@@ -100,7 +105,7 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
 
     #[inline(always)]
     fn is_tracked(&mut self, packet: &Packet) -> bool {
-        !packet.has(flags::NEVER_TRACKED) && !self.groups_ahead.at(packet.time_ns).untracked.is_untracked(packet)
+        !packet.has(flags::NEVER_TRACKED) && !self.groups_ahead.at(packet.time_ns).is_untracked(packet)
     }
 
     /// The decision for a packet of a tracked flow.

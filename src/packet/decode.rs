@@ -53,7 +53,10 @@ pub fn decode_ip(bytes: &[u8], wire_len: usize, time_ns: u64, inside: &Inside) -
         (true, false) => (ip.source, ip.destination, Direction::Out),
         (false, true) => (ip.destination, ip.source, Direction::In),
         (false, false) => return Err(Ignored::NeitherInside),
-        (true, true) => return Err(Ignored::BothInside),
+        (true, true) if !inside.has_pairs() => return Err(Ignored::BothInside),
+        // Whoever sends: both directions of a flow need the same local end.
+        (true, true) if ip.source <= ip.destination => (ip.source, ip.destination, Direction::Out),
+        (true, true) => (ip.destination, ip.source, Direction::In),
     };
     let packet = Packet::new(local, remote, direction, ip.protocol, time_ns);
     match ip.fragment {

@@ -40,7 +40,8 @@ pub enum Malformed {
 pub enum Exempt {
     /// DHCP (UDP 67 and 68) and DHCPv6 (UDP 546 and 547).
     Dhcp,
-    /// The Amazon DNS resolver, 169.254.169.253 or fd00:ec2::253.
+    /// The Amazon DNS resolver: 169.254.169.253, fd00:ec2::253 or, where an inventory tells the VPC's addresses,
+    /// the one two above its base (port 53).
     Dns,
     /// Instance metadata, 169.254.169.254 or fd00:ec2::254.
     Metadata,
@@ -50,6 +51,8 @@ pub enum Exempt {
     TaskMetadata,
     /// Windows licence activation, 169.254.169.250 and .251.
     WindowsLicence,
+    /// The default router of a subnet that an inventory tells of.
+    Router,
 }
 
 impl Ignored {
@@ -71,6 +74,7 @@ impl Ignored {
             Ignored::Exempt(Exempt::TimeSync) => "exempt:time-sync",
             Ignored::Exempt(Exempt::TaskMetadata) => "exempt:task-metadata",
             Ignored::Exempt(Exempt::WindowsLicence) => "exempt:windows-licence",
+            Ignored::Exempt(Exempt::Router) => "exempt:router",
         }
     }
 }

@@ -3,13 +3,19 @@
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// A set of CIDR blocks. A packet with one end in it is evaluated; with none or both it is ignored.
+/// A set of CIDR blocks. A packet with one end in it is evaluated; with none or, unless asked for, both it is
+/// ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inside {
+    /// First and last address of each, disjoint and in ascending order.
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u128)>,
+    pairs: bool,
     destinations: bool,
 }
+
+/// Up to so many blocks are tried one by one.
+const FEW: usize = 8;
 
 impl Inside {
     /// The union of the blocks. Host bits are ignored.
@@ -17,11 +23,25 @@ impl Inside {
         let mut inside = Inside::default();
         for block in blocks {
             match block {
-                IpNet::V4(net) => inside.v4.push((net.network().to_bits(), net.netmask().to_bits())),
-                IpNet::V6(net) => inside.v6.push((net.network().to_bits(), net.netmask().to_bits())),
+                IpNet::V4(net) => inside.v4.push((net.network().to_bits(), net.broadcast().to_bits())),
+                IpNet::V6(net) => inside.v6.push((net.network().to_bits(), net.broadcast().to_bits())),
             }
         }
+        merge(&mut inside.v4);
+        merge(&mut inside.v6);
         inside
+    }
+
+    /// Packets between two protected addresses are evaluated as well, with the lower one as the local end.
+    pub fn with_pairs(mut self) -> Self {
+        self.pairs = true;
+        self
+    }
+
+    /// True if packets between two protected addresses are evaluated.
+    #[inline]
+    pub fn has_pairs(&self) -> bool {
+        self.pairs
     }
 
     /// Whatever a packet is sent to: every packet goes in. For traces that only list headers.
@@ -47,8 +67,29 @@ impl Inside {
     #[inline]
     pub fn contains(&self, address: IpAddr) -> bool {
         match address {
-            IpAddr::V4(v4) => self.v4.iter().any(|(net, mask)| v4.to_bits() & mask == *net),
-            IpAddr::V6(v6) => self.v6.iter().any(|(net, mask)| v6.to_bits() & mask == *net),
+            IpAddr::V4(v4) => holds(&self.v4, v4.to_bits()),
+            IpAddr::V6(v6) => holds(&self.v6, v6.to_bits()),
         }
     }
+}
+
+/// Blocks either contain each other or have nothing in common.
+fn merge<A: Ord + Copy>(blocks: &mut Vec<(A, A)>) {
+    blocks.sort_unstable();
+    blocks.dedup_by(|next, kept| {
+        let inside = next.0 <= kept.1;
+        if inside {
+            kept.1 = kept.1.max(next.1);
+        }
+        inside
+    });
+}
+
+#[inline]
+fn holds<A: Ord + Copy>(blocks: &[(A, A)], address: A) -> bool {
+    if blocks.len() <= FEW {
+        return blocks.iter().any(|(first, last)| *first <= address && address <= *last);
+    }
+    let after = blocks.partition_point(|(first, _)| *first <= address);
+    after.checked_sub(1).is_some_and(|at| address <= blocks[at].1)
 }

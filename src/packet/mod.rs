@@ -316,6 +316,22 @@ impl Packet {
         if self.has(flags::OUT) { Direction::Out } else { Direction::In }
     }
 
+    /// The same packet from the point of view of the end outside: what leaves one enters the other.
+    ///
+    /// For rules only: an ICMP error's own header is taken to name the ends of the flow that it quotes.
+    pub fn mirrored(&self) -> Packet {
+        let mut packet = *self;
+        (packet.local, packet.remote) = (self.remote, self.local);
+        (packet.local_port, packet.remote_port) = (self.remote_port, self.local_port);
+        packet.flags ^= flags::OUT;
+        if self.has(flags::ICMP_ERROR) {
+            let word =
+                |i: usize| u32::from_be_bytes([self.local[i], self.local[i + 1], self.local[i + 2], self.local[i + 3]]);
+            packet.tail = [word(0), word(4), word(8), word(12)];
+        }
+        packet
+    }
+
     /// The protocol in this packet's own IP header: ICMP for an ICMP error, whatever it quotes.
     #[inline(always)]
     pub fn outer_protocol(&self) -> u8 {

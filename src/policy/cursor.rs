@@ -1,6 +1,7 @@
 //! A place in a JSON document that knows its path, so that every error can say where.
 
 use super::PolicyError;
+use super::formats::{NAMES, PATH};
 use serde_json::Value;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -40,11 +41,8 @@ impl<'a> Cursor<'a> {
     /// A field of this object; `None` if it is absent or null, as the CLI prints either.
     pub fn optional(&self, name: &str) -> Result<Option<Cursor<'a>>, PolicyError> {
         let object = self.value.as_object().ok_or_else(|| self.bad("an object"))?;
-        Ok(object.get(name).filter(|value| !value.is_null()).map(|value| Cursor {
-            file: self.file,
-            path: self.path_of(name),
-            value,
-        }))
+        let value = object.get(name).filter(|value| !value.is_null());
+        Ok(value.map(|value| Cursor::at(self.file, value, || self.path_of(name))))
     }
 
     /// A field of this object that must be there.
@@ -56,7 +54,7 @@ impl<'a> Cursor<'a> {
     pub fn items(&self) -> Result<impl ExactSizeIterator<Item = Cursor<'a>> + use<'a>, PolicyError> {
         let list = self.value.as_array().ok_or_else(|| self.bad("a list"))?;
         let (file, path) = (self.file, self.path.clone());
-        Ok(list.iter().enumerate().map(move |(i, value)| Cursor { file, path: format!("{path}[{i}]"), value }))
+        Ok(list.iter().enumerate().map(move |(i, value)| Cursor::at(file, value, || format!("{path}[{i}]"))))
     }
 
     /// The elements of a list in a field; none if the field is absent, as in old listings.
@@ -102,7 +100,18 @@ impl<'a> Cursor<'a> {
         PolicyError::Missing { file: self.file.into(), path: self.path_of(name), allowed: why.into() }
     }
 
+    /// A value, with the path that it carries if it was made of something else in the file.
+    fn at(file: &'a Path, value: &'a Value, path: impl FnOnce() -> String) -> Self {
+        let own = value.get(PATH).and_then(Value::as_str);
+        Cursor { file, path: own.map_or_else(path, str::to_owned), value }
+    }
+
     fn path_of(&self, name: &str) -> String {
+        let name = match self.value.get(NAMES).and_then(|names| names.get(name)).and_then(Value::as_str) {
+            Some("") => return self.path.clone(),
+            Some(theirs) => theirs,
+            None => name,
+        };
         if self.path.is_empty() { name.into() } else { format!("{}.{name}", self.path) }
     }
 }
@@ -110,7 +119,11 @@ impl<'a> Cursor<'a> {
 /// A value as an error repeats it: short, and escaped so that it cannot play tricks on a terminal.
 fn shown(value: &Value) -> String {
     match value {
-        Value::Object(_) => "an object".into(),
+        // A function that a template's reader could not resolve.
+        Value::Object(fields) => match fields.keys().next().filter(|key| *key == "Ref" || key.starts_with("Fn::")) {
+            Some(function) if fields.len() == 1 => format!("the unresolved {:?}", shortened(function)),
+            _ => "an object".into(),
+        },
         Value::Array(_) => "a list".into(),
         Value::String(text) if text.chars().nth(SHOWN).is_some() => {
             format!("{:?}...", text.chars().take(SHOWN).collect::<String>())
@@ -118,4 +131,8 @@ fn shown(value: &Value) -> String {
         Value::String(text) => format!("{text:?}"),
         other => other.to_string(),
     }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::PolicyError;
 use super::cursor::Cursor;
+use super::formats;
 use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
@@ -40,20 +41,16 @@ pub(super) const NETWORK_ACLS: Kind = Kind {
 };
 
 /// Other files that people have at hand, by a key that tells them.
-const OTHERS: [(&str, &str); 10] = [
-    ("SecurityGroupRules", "single rules (aws ec2 describe-security-group-rules)"),
-    ("SecurityGroupRuleId", "single rules (aws ec2 describe-security-group-rules)"),
+const OTHERS: [(&str, &str); 6] = [
     ("NetworkInterfaces", "network interfaces (aws ec2 describe-network-interfaces)"),
     ("PrefixLists", "prefix lists (aws ec2 describe-managed-prefix-lists)"),
-    ("planned_values", "a Terraform plan (terraform show -json)"),
-    ("values", "a Terraform state (terraform show -json)"),
-    ("Resources", "a CloudFormation template"),
+    ("Subnets", "subnets (aws ec2 describe-subnets)"),
     ("IpProtocol", "permissions cut out of their security group"),
     ("RuleNumber", "entries cut out of their network ACL"),
     ("Entries", "entries without the id of a network ACL, as those of a prefix list"),
 ];
 
-/// Reads and parses a file.
+/// Reads a file, in any of the formats, as the CLI would have printed it.
 pub(super) fn read(file: &Path) -> Result<Value, PolicyError> {
     let mut bytes = Vec::new();
     let limit = MAX_MIB << 20;
@@ -68,11 +65,17 @@ pub(super) fn read(file: &Path) -> Result<Value, PolicyError> {
         return Err(PolicyError::NotJson { file: file.into(), line: 1, column: 1, problem });
     }
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    serde_json::from_slice(text).map_err(|error| {
+    // JSON documents that hold rules begin with a bracket; a flow mapping is YAML, but nobody's template.
+    let start = text.iter().find(|byte| !byte.is_ascii_whitespace());
+    if start.is_some_and(|byte| !b"{[".contains(byte)) && text.windows(10).any(|window| window == b"Resources:") {
+        return formats::parse_yaml(file, text).and_then(|document| formats::normalise(file, document));
+    }
+    let document = serde_json::from_slice(text).map_err(|error| {
         let place = format!(" at line {} column {}", error.line(), error.column());
         let problem = error.to_string().replace(&place, "");
         PolicyError::NotJson { file: file.into(), line: error.line(), column: error.column(), problem }
-    })
+    })?;
+    formats::normalise(file, document)
 }
 
 /// The records of a document: a wrapped list, a bare list, or a single record. At least one.

@@ -90,10 +90,10 @@ pub enum PolicyError {
         /// What is allowed.
         allowed: String,
     },
-    /// A rule for the members of a security group or prefix list, whose addresses the file does not hold.
+    /// A rule for the members of a security group or prefix list, whose addresses no file holds.
     #[error(
-        "{}: {path}: {rule} is for the addresses of {target}, which this file does not hold; \
-         write them as CIDR blocks in IpRanges or Ipv6Ranges, or leave such rules out with --skip-unresolved",
+        "{}: {path}: {rule} is for the addresses of {target}, which no file holds; \
+         add them with --inventory (network interfaces, prefix lists), write them as CIDR blocks in IpRanges or Ipv6Ranges, or leave such rules out with --skip-unresolved",
         file.display()
     )]
     Unresolved {

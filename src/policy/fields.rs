@@ -108,3 +108,9 @@ pub(super) fn wrong_family(at: &Cursor, rule: &Rule) -> Option<String> {
     let (file, path, name) = (at.file().display(), at.path(), &rule.name);
     Some(format!("{file}: {path}: {name} matches no real traffic: {message} with {addresses} addresses"))
 }
+
+/// A block of either family.
+pub(super) fn any_block(at: &Cursor, warnings: &mut Vec<String>) -> Result<IpNet, PolicyError> {
+    let net: IpNet = at.text()?.parse().map_err(|_| at.bad("a CIDR block as in 10.0.0.0/16 or 2001:db8::/32"))?;
+    Ok(canonical(at, net, warnings))
+}

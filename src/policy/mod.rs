@@ -11,11 +11,14 @@ mod document;
 mod epochs;
 mod error;
 mod fields;
+mod formats;
+mod inventory;
 pub mod linear;
 mod naive;
 mod network_acl;
 mod options;
 mod origin;
+pub mod path;
 pub mod quota;
 mod security_groups;
 pub mod synthetic;
@@ -23,6 +26,7 @@ pub mod untracked;
 
 pub use epochs::{Epoch, Epochs};
 pub use error::PolicyError;
+pub use inventory::{Interface, Inventory, PrefixList, Subnet};
 pub use network_acl::load_network_acl;
 pub use options::{LoadOptions, Loaded, Unresolved};
 pub use origin::{Origin, Remote};
@@ -167,6 +171,12 @@ impl RuleSet {
 pub trait Evaluate: Send + Sync {
     /// Index and action of the first match in the packet's direction; `None` if nothing matches.
     fn first_match(&self, packet: &Packet) -> Option<RuleMatch>;
+
+    /// True if the packet's flow is not tracked, where that depends on its path.
+    #[inline(always)]
+    fn is_untracked(&self, _packet: &Packet) -> bool {
+        false
+    }
 }
 
 /// A rule that matched.

@@ -19,8 +19,7 @@ const LAST_NUMBER: i64 = 32_766;
 /// Above this many rules, unreachable ones are not looked for: the search is quadratic. AWS allows 40.
 const SHADOW_SEARCH_LIMIT: usize = 1_000;
 
-/// Reads a network ACL from what `aws ec2 describe-network-acls` prints: the whole object, the bare
-/// list, or one ACL. If there are several, [`LoadOptions::acl`] says which.
+/// Reads a network ACL, in any of the formats that are recognised. If there are several, [`LoadOptions::acl`] says which.
 ///
 /// # Errors
 /// [`PolicyError`] says what is wrong and where.
@@ -32,13 +31,19 @@ pub fn load_network_acl(path: &Path, options: &LoadOptions) -> Result<Loaded, Po
     let top = Cursor::top(path, &document);
     let acl = select(&top, options.acl.as_deref())?;
     let mut warnings: Vec<String> = truncation(&top, &NETWORK_ACLS).into_iter().collect();
+    let rules = rules_of(&acl, "acl:", &mut warnings)?;
+    Ok(Loaded { rules, warnings })
+}
+
+/// The rules of one ACL. `prefix` stands before the numbers in their names.
+pub(super) fn rules_of(acl: &Cursor, prefix: &str, warnings: &mut Vec<String>) -> Result<RuleSet, PolicyError> {
     let mut directions: [BTreeMap<i64, (Cursor, Rule)>; 2] = Default::default();
     for at in acl.field("Entries")?.items()? {
-        let (number, direction, rule) = entry(&at, &mut warnings)?;
+        let (number, direction, rule) = entry(&at, prefix, warnings)?;
         let numbered = &mut directions[direction.index()];
         if let Some((earlier, _)) = numbered.get(&number) {
             return Err(PolicyError::Duplicate {
-                file: path.into(),
+                file: at.file().into(),
                 path: format!("{}.RuleNumber", at.path()),
                 what: format!("rule number {number} of this direction"),
                 first: format!("{}.RuleNumber", earlier.path()),
@@ -46,7 +51,7 @@ pub fn load_network_acl(path: &Path, options: &LoadOptions) -> Result<Loaded, Po
         }
         numbered.insert(number, (at, rule));
     }
-    let file: Arc<Path> = path.into();
+    let file: Arc<Path> = acl.file().into();
     let owner: Arc<str> = acl.optional("NetworkAclId")?.and_then(|id| id.value().as_str()).unwrap_or("acl").into();
     let mut rules = RuleSet::new(World::NetworkAcl);
     for (direction, numbered) in [Direction::In, Direction::Out].into_iter().zip(directions) {
@@ -60,7 +65,7 @@ pub fn load_network_acl(path: &Path, options: &LoadOptions) -> Result<Loaded, Po
             rules.push_from(direction, rule, origin);
         }
     }
-    Ok(Loaded { rules, warnings })
+    Ok(rules)
 }
 
 /// The ACL asked for, or the only one.
@@ -109,7 +114,7 @@ fn labels(acls: &[Cursor]) -> Result<String, PolicyError> {
 }
 
 /// One entry: its number, direction and rule.
-fn entry(at: &Cursor, warnings: &mut Vec<String>) -> Result<(i64, Direction, Rule), PolicyError> {
+fn entry(at: &Cursor, prefix: &str, warnings: &mut Vec<String>) -> Result<(i64, Direction, Rule), PolicyError> {
     let number_at = at.field("RuleNumber")?;
     let number = number_at.integer(1..=LAST_NUMBER + 2, "1 to 32766, or 32767 and 32768 for the final denies")?;
     let direction = if at.field("Egress")?.boolean()? { Direction::Out } else { Direction::In };
@@ -122,7 +127,7 @@ fn entry(at: &Cursor, warnings: &mut Vec<String>) -> Result<(i64, Direction, Rul
     };
     let protocol = fields::protocol(&at.field("Protocol")?)?;
     let remote = block(at, warnings)?;
-    let name = if number > LAST_NUMBER { "acl:*".into() } else { format!("acl:{number}") };
+    let name = if number > LAST_NUMBER { format!("{prefix}*") } else { format!("{prefix}{number}") };
     let rule = Rule { remote, protocol, ports: ports(at, protocol, remote)?, allow, name };
     warnings.extend(fields::wrong_family(at, &rule));
     Ok((number, direction, rule))

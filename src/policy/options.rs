@@ -1,6 +1,7 @@
 //! What to load out of a policy file, and what comes of it.
 
-use super::RuleSet;
+use super::{Inventory, RuleSet};
+use std::sync::Arc;
 
 /// What to load, and how strictly.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +13,8 @@ pub struct LoadOptions {
     pub acl: Option<String>,
     /// What to do with rules whose addresses are not in the file.
     pub unresolved: Unresolved,
+    /// What group and prefix list references resolve to, beside what the file itself holds.
+    pub inventory: Option<Arc<Inventory>>,
 }
 
 /// What to do with rules for the members of a security group or prefix list.

@@ -1,18 +1,21 @@
-//! Security groups: `aws ec2 describe-security-groups` to a [`RuleSet`].
+//! Security groups to a [`RuleSet`].
 //!
 //! All groups of a network interface count together: what one of them allows is allowed
 //! (VPC guide, "Security group rules").
 
 use super::cursor::Cursor;
 use super::document::{SECURITY_GROUPS, listing, read, records, truncation};
+use super::formats::RULE_ID;
+use super::inventory::{Inventory, Peers};
 use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, Unresolved, World, classbench, fields};
 use crate::packet::Direction;
+use ipnet::IpNet;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Reads security groups from what `aws ec2 describe-security-groups` prints: the whole object, the
-/// bare list, or one group.
+/// Reads security groups, in any of the formats that are recognised. References to groups and prefix lists
+/// resolve to what this file and [`LoadOptions::inventory`] hold.
 ///
 /// Groups that are not asked for are not checked beyond their id and name.
 ///
@@ -25,19 +28,17 @@ pub fn load_security_groups(path: &Path, options: &LoadOptions) -> Result<Loaded
     let document = read(path)?;
     let top = Cursor::top(path, &document);
     let groups = select(&top, &options.groups)?;
-    let mut loading = Loading {
-        rules: RuleSet::new(World::SecurityGroups),
-        warnings: truncation(&top, &SECURITY_GROUPS).into_iter().collect(),
-        unresolved: options.unresolved,
-        file: path.into(),
-    };
+    let own = Inventory::of_document(path, &document, options.unresolved)?;
+    let mut inventories = vec![&own];
+    inventories.extend(options.inventory.as_deref());
+    let mut loading = Loading::new(Peers::of(&inventories), options.unresolved);
+    loading.warnings.extend(truncation(&top, &SECURITY_GROUPS));
     if options.groups.is_empty() && groups.len() > 1 {
         let all = listing(groups.iter().map(Group::label));
         loading.warnings.push(format!("{}: the union of all its security groups is used: {all}", path.display()));
     }
     for group in &groups {
-        loading.permissions(group, "IpPermissions", Direction::In)?;
-        loading.permissions(group, "IpPermissionsEgress", Direction::Out)?;
+        loading.group(&group.at)?;
     }
     Ok(Loaded { rules: loading.rules, warnings: loading.warnings })
 }
@@ -106,20 +107,46 @@ fn select<'a>(top: &Cursor<'a>, wanted: &[String]) -> Result<Vec<Group<'a>>, Pol
     Ok(groups)
 }
 
+/// Most rules in all, as far as each block of each reference is one: far more than AWS lets anyone have.
+const MAX_RULES: usize = 2_000_000;
+
 /// The rules read so far.
-struct Loading {
-    rules: RuleSet,
-    warnings: Vec<String>,
+pub(super) struct Loading<'a> {
+    pub rules: RuleSet,
+    pub warnings: Vec<String>,
+    peers: Peers<'a>,
     unresolved: Unresolved,
     file: Arc<Path>,
 }
 
-impl Loading {
+impl<'a> Loading<'a> {
+    pub fn new(peers: Peers<'a>, unresolved: Unresolved) -> Self {
+        Loading {
+            rules: RuleSet::new(World::SecurityGroups),
+            warnings: Vec::new(),
+            peers,
+            unresolved,
+            file: Path::new("").into(),
+        }
+    }
+
+    /// Both directions of a group.
+    pub fn group(&mut self, at: &Cursor) -> Result<(), PolicyError> {
+        self.permissions(at, "IpPermissions", Direction::In)?;
+        self.permissions(at, "IpPermissionsEgress", Direction::Out)
+    }
+
     /// One direction of one group.
-    fn permissions(&mut self, group: &Group, list: &str, direction: Direction) -> Result<(), PolicyError> {
-        let owner: Arc<str> = group.id.into();
-        for (n, permission) in group.at.field(list)?.items()?.enumerate() {
-            self.permission(&permission, direction, format!("rule:{}#{}", group.id, n + 1), &owner)?;
+    fn permissions(&mut self, group: &Cursor, list: &str, direction: Direction) -> Result<(), PolicyError> {
+        let id = group.field("GroupId")?.id()?;
+        let owner: Arc<str> = id.into();
+        if *self.file != *group.file() {
+            self.file = group.file().into();
+        }
+        for (n, permission) in group.field(list)?.items()?.enumerate() {
+            let rule = permission.optional(RULE_ID)?.map(|rule| rule.id()).transpose()?;
+            let name = rule.map_or_else(|| format!("rule:{id}#{}", n + 1), |rule| format!("rule:{id}#{rule}"));
+            self.permission(&permission, direction, name, &owner)?;
         }
         Ok(())
     }
@@ -143,34 +170,38 @@ impl Loading {
         let mut blocks = Vec::new();
         for range in at.list("IpRanges")? {
             let block = fields::ipv4_block(&range.field("CidrIp")?, &mut self.warnings)?;
-            blocks.push((range, block));
+            blocks.push((range, block, Remote::Block));
         }
         for range in at.list("Ipv6Ranges")? {
             let block = fields::ipv6_block(&range.field("CidrIpv6")?, &mut self.warnings)?;
-            blocks.push((range, block));
+            blocks.push((range, block, Remote::Block));
         }
-        let references = self.references(at, direction, &name, owner)?;
+        let references = self.references(at, direction, &name, owner, &mut blocks)?;
         if blocks.is_empty() && references == 0 {
             let (file, path) = (at.file().display(), at.path());
             self.warnings.push(format!("{file}: {path}: {name} can never match: it lists no addresses"));
         }
-        for (range, remote) in blocks {
+        if self.rules.len() + blocks.len() > MAX_RULES {
+            return Err(at.bad(format!("rules for at most {MAX_RULES} blocks and addresses in all")));
+        }
+        for (range, remote, kind) in blocks {
             let rule = Rule { remote, protocol, ports, allow: true, name: name.clone() };
             self.warnings.extend(fields::wrong_family(&range, &rule));
-            let origin = self.origin(&range, owner, Remote::Block);
+            let origin = self.origin(&range, owner, kind);
             self.rules.push_from(direction, rule, origin);
         }
         Ok(())
     }
 
-    /// Counts the security groups and prefix lists that a permission refers to: an error or a
-    /// warning for each, since the file says nothing of their addresses.
-    fn references(
+    /// Adds the blocks of the security groups and prefix lists that a permission refers to. Those of which no
+    /// file says anything are an error or a warning. Gives their number.
+    fn references<'c>(
         &mut self,
-        at: &Cursor,
+        at: &Cursor<'c>,
         direction: Direction,
         name: &str,
         owner: &Arc<str>,
+        blocks: &mut Vec<(Cursor<'c>, IpNet, Remote)>,
     ) -> Result<usize, PolicyError> {
         let mut count = 0;
         let kinds = [
@@ -179,7 +210,18 @@ impl Loading {
         ];
         for (list, field, what, remote) in kinds {
             for reference in at.list(list)? {
-                let target = format!("{what} {}", reference.field(field)?.id()?);
+                let id = reference.field(field)?.id()?;
+                let known = if field == "GroupId" { self.peers.members(id) } else { self.peers.entries(id) };
+                count += 1;
+                if let Some(known) = known {
+                    let remote = match remote {
+                        Remote::PrefixList { .. } => Remote::PrefixList { max_entries: self.peers.max_entries(id) },
+                        other => other,
+                    };
+                    blocks.extend(known.iter().map(|block| (reference.clone(), *block, remote)));
+                    continue;
+                }
+                let target = format!("{what} {id}");
                 if self.unresolved == Unresolved::Error {
                     return Err(PolicyError::Unresolved {
                         file: at.file().into(),
@@ -193,7 +235,6 @@ impl Loading {
                     .push(format!("{file}: {path}: {name} is left out for {target}: its addresses are unknown"));
                 let origin = self.origin(&reference, owner, remote);
                 self.rules.leave_out(direction, origin);
-                count += 1;
             }
         }
         Ok(count)

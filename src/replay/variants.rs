@@ -11,6 +11,7 @@ use crate::measure::{Clock, Variant};
 use crate::packet::Packet;
 use crate::policy::compiled::Compiled;
 use crate::policy::linear::Linear;
+use crate::policy::path::{Attached, Paths};
 use crate::policy::{self, Epochs, RuleSet};
 use crate::table::access::{OwnedTable, SharedTable};
 use crate::table::locked::Locked;
@@ -81,6 +82,18 @@ impl Workload {
         };
         if let Some(world) = world {
             world.change(from_ns, rules, &self.config);
+        }
+    }
+
+    /// From this packet time on, these rules hold, by interface. Their world then has no others.
+    pub fn attach(&mut self, from_ns: u64, attached: Attached) {
+        let world = match attached.world {
+            policy::World::SecurityGroups => &mut self.groups,
+            policy::World::NetworkAcl => &mut self.acl,
+        };
+        match world {
+            Some(world) if world.has_paths() => world.change_interfaces(from_ns, attached, &self.config),
+            _ => *world = Some(World::of_interfaces(attached, &self.config)),
         }
     }
 
@@ -194,27 +207,38 @@ impl Workload {
             return None;
         }
         let job = Job { steered, pool, burst, clock };
-        let cores = pool.cores();
+        if self.world(kind).is_some_and(World::has_paths) {
+            self.variant_over::<Paths<Linear>, Paths<Compiled>>(kind, job)
+        } else {
+            self.variant_over::<Linear, Compiled>(kind, job)
+        }
+    }
+
+    /// The same, over rules in these two forms.
+    fn variant_over<'a, L: Form + 'a, C: Form + 'a>(
+        &'a self,
+        kind: Kind,
+        job: Job<'a>,
+    ) -> Option<Box<dyn Variant + 'a>> {
+        let cores = job.pool.cores();
         match kind {
             Kind::Null => boxed(self, job, NullSetup { cores }),
-            Kind::StatelessLinear => self.stateless::<Linear>(job),
-            Kind::StatelessCompiled => self.stateless::<Compiled>(job),
+            Kind::StatelessLinear => self.stateless::<L>(job),
+            Kind::StatelessCompiled => self.stateless::<C>(job),
             Kind::Reference => boxed(self, job, ReferenceSetup { workload: self }),
-            Kind::StatefulPerCoreLinear => self.owned::<Linear, _>(job, |owned| self.per_core(owned)),
-            Kind::StatefulPerCoreCompiled => self.owned::<Compiled, _>(job, |owned| self.per_core(owned)),
-            Kind::StatefulOwnerLinear => self.owned::<Linear, _>(job, |owned| self.our_table::<OwnerOnly>(owned)),
-            Kind::StatefulLockFreeLinear => self.shared::<Linear, _>(job, self.lock_free()),
-            Kind::StatefulLockFreeCompiled => self.shared::<Compiled, _>(job, self.lock_free()),
-            Kind::StatefulBucketLockLinear => self.shared::<Linear, _>(job, self.our_table::<BucketLock>(&|_| true)),
-            Kind::StatefulLockedLinear => {
-                self.shared::<Linear, _>(job, Locked::new(self.geometry, self.config.on_full))
-            }
+            Kind::StatefulPerCoreLinear => self.owned::<L, _>(job, |owned| self.per_core(owned)),
+            Kind::StatefulPerCoreCompiled => self.owned::<C, _>(job, |owned| self.per_core(owned)),
+            Kind::StatefulOwnerLinear => self.owned::<L, _>(job, |owned| self.our_table::<OwnerOnly>(owned)),
+            Kind::StatefulLockFreeLinear => self.shared::<L, _>(job, self.lock_free()),
+            Kind::StatefulLockFreeCompiled => self.shared::<C, _>(job, self.lock_free()),
+            Kind::StatefulBucketLockLinear => self.shared::<L, _>(job, self.our_table::<BucketLock>(&|_| true)),
+            Kind::StatefulLockedLinear => self.shared::<L, _>(job, Locked::new(self.geometry, self.config.on_full)),
             #[cfg(feature = "contenders")]
-            Kind::StatefulPapayaLinear => self.contender::<crate::table::papaya::Papaya>(job),
+            Kind::StatefulPapayaLinear => self.contender::<L, crate::table::papaya::Papaya>(job),
             #[cfg(feature = "contenders")]
-            Kind::StatefulDashMapLinear => self.contender::<crate::table::dashmap::Dash>(job),
+            Kind::StatefulDashMapLinear => self.contender::<L, crate::table::dashmap::Dash>(job),
             #[cfg(feature = "contenders")]
-            Kind::StatefulSccLinear => self.contender::<crate::table::scc::Scc>(job),
+            Kind::StatefulSccLinear => self.contender::<L, crate::table::scc::Scc>(job),
         }
     }
 
@@ -259,8 +283,11 @@ impl Workload {
     }
 
     #[cfg(feature = "contenders")]
-    fn contender<'a, M: crate::table::contender::Map + 'a>(&'a self, job: Job<'a>) -> Option<Box<dyn Variant + 'a>> {
-        self.shared::<Linear, _>(job, crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full))
+    fn contender<'a, L: Form + 'a, M: crate::table::contender::Map + 'a>(
+        &'a self,
+        job: Job<'a>,
+    ) -> Option<Box<dyn Variant + 'a>> {
+        self.shared::<L, _>(job, crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full))
     }
 
     fn allowance(&self) -> Option<Allowance> {

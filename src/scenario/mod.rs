@@ -22,12 +22,16 @@ pub struct Scenario {
     pub trace: PathBuf,
     /// How the capture is made where it does not exist: for traces too large to be kept.
     pub r#gen: Option<Recipe>,
-    /// The protected addresses.
+    /// The protected addresses. With interfaces in the inventory: those of them that count.
+    #[serde(default)]
     pub inside: Vec<IpNet>,
     /// What `aws ec2 describe-security-groups` prints.
     pub security_groups: Option<PathBuf>,
     /// What `aws ec2 describe-network-acls` prints.
     pub network_acls: Option<PathBuf>,
+    /// Interfaces, subnets, prefix lists: see [`Inventory`](crate::policy::Inventory).
+    #[serde(default)]
+    pub inventory: Vec<PathBuf>,
     /// Use only these groups of the file, by id or name.
     #[serde(default)]
     pub groups: Vec<String>,
@@ -154,6 +158,10 @@ impl Scenario {
         }
         if scenario.security_groups.is_none() && scenario.network_acls.is_none() {
             let what = "no rules: give `security_groups`, `network_acls` or both".to_owned();
+            return Err(ScenarioError::Value { path, what });
+        }
+        if scenario.inside.is_empty() && scenario.inventory.is_empty() {
+            let what = "nothing to protect: give `inside`, or interfaces in `inventory`".to_owned();
             return Err(ScenarioError::Value { path, what });
         }
         for (n, change) in (1..).zip(&scenario.changes) {

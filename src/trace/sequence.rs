@@ -4,6 +4,7 @@ use super::fragments::Datagram;
 use super::{Frames, fragments::Reassembly};
 use crate::conntrack::{MAX_TIME_NS, Profile};
 use crate::packet::{Exempt, Ignored, Packet, flags, piece, protocol};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// Decoded frames in file order.
@@ -36,13 +37,23 @@ impl Trace {
     /// of evaluated packets, so that it never goes back; fragments are matched; under profile `aws` what AWS never
     /// filters is set aside.
     pub fn sequence(frames: &Frames, decoded: Decoded, profile: Profile) -> Self {
+        Trace::sequence_with(frames, decoded, profile, &HashMap::new())
+    }
+
+    /// The same, with more addresses that AWS never filters, as an inventory tells them.
+    pub fn sequence_with(
+        frames: &Frames,
+        decoded: Decoded,
+        profile: Profile,
+        exempt: &HashMap<IpAddr, Exempt>,
+    ) -> Self {
         let mut trace =
             Trace { timestamps_ns: frames.list().iter().map(|frame| frame.time_ns).collect(), ..Trace::default() };
         let mut reassembly = Reassembly::default();
         let mut now_ns = 0;
         let results = decoded.chunks.into_iter().flatten();
         for ((number, frame), result) in (1u32..).zip(frames.list()).zip(results) {
-            let mut packet = match result.and_then(|packet| not_exempt(packet, profile)) {
+            let mut packet = match result.and_then(|packet| not_exempt(packet, profile, exempt)) {
                 Ok(packet) => packet,
                 Err(why) => {
                     trace.ignored.push((number, why));
@@ -83,9 +94,9 @@ impl Trace {
     }
 }
 
-/// Sets aside what neither security groups nor network ACLs filter. The resolver at the VPC's base
-/// address plus two is not recognised: a capture does not tell the VPC's address range.
-fn not_exempt(packet: Packet, profile: Profile) -> Result<Packet, Ignored> {
+/// Sets aside what neither security groups nor network ACLs filter. The resolver at the VPC's base address plus
+/// two, and default routers, are known from an inventory only: a capture does not tell the VPC's address range.
+fn not_exempt(packet: Packet, profile: Profile, more: &HashMap<IpAddr, Exempt>) -> Result<Packet, Ignored> {
     if profile == Profile::Linux {
         return Ok(packet);
     }
@@ -96,9 +107,16 @@ fn not_exempt(packet: Packet, profile: Profile) -> Result<Packet, Ignored> {
     let exempt = if packet.protocol == protocol::UDP && dhcp {
         Some(Exempt::Dhcp)
     } else {
-        exempt_address(packet.remote_addr())
+        exempt_address(packet.remote_addr()).or_else(|| {
+            let known = more.get(&packet.remote_addr()).copied();
+            known.filter(|what| *what != Exempt::Dns || (packet.remote_port == 53 && has_ports(&packet)))
+        })
     };
     exempt.map_or(Ok(packet), |what| Err(Ignored::Exempt(what)))
+}
+
+fn has_ports(packet: &Packet) -> bool {
+    matches!(packet.protocol, protocol::TCP | protocol::UDP)
 }
 
 fn exempt_address(remote: IpAddr) -> Option<Exempt> {

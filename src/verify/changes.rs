@@ -3,7 +3,6 @@
 use super::Judge;
 use crate::engine::{Decision, State, Verdict};
 use crate::packet::{FlowKey, Packet};
-use crate::policy::Evaluate;
 use crate::replay::{Workload, World};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -51,7 +50,7 @@ fn of_world(name: &'static str, world: &World, packets: &[Packet], decisions: &[
     let times: Vec<u64> = world.changes().collect();
     let one = |(n, at_ns): (usize, &u64)| {
         let until_ns = times.get(n + 1).copied().unwrap_or(u64::MAX);
-        let new_rules = &world.linear()[n + 1].rules;
+        let new_rules = world.evaluators()[n + 1].1;
         let after_s = at_ns.saturating_sub(start_ns) as f64 / 1e9;
         let mut change = Change { world: name, at_ns: *at_ns, after_s, cut: 0, lived_on: 0, kept_by_tracking: 0 };
         let mut flows: HashMap<FlowKey, Before> = HashMap::new();

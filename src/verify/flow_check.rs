@@ -5,10 +5,9 @@ use super::Judge;
 use super::reordering::{Explanation, Reordering, Seen};
 use crate::conntrack::Invalid;
 use crate::engine::registry::Kind;
-use crate::engine::{Decision, Groups, Reason, Verdict};
+use crate::engine::{Decision, Reason, Verdict};
 use crate::packet::{FlowKey, flags};
-use crate::policy::linear::Linear;
-use crate::policy::{Epoch, Evaluate};
+use crate::policy::Evaluate;
 use crate::replay::{Steered, Workload};
 use crate::table::TableCounters;
 use crate::trace::Trace;
@@ -84,7 +83,7 @@ pub struct FlowCheck<'a> {
     steered: &'a Steered,
     /// What the reference decides, in trace order.
     right: &'a [Decision],
-    groups: &'a [Epoch<Groups<Linear>>],
+    groups: Vec<(u64, &'a dyn Evaluate)>,
     search: Reordering<'a>,
     flows: Vec<Flow>,
     /// Shards that hold more flows than entries, so that an insert may have met a full table.
@@ -98,7 +97,7 @@ impl<'a> FlowCheck<'a> {
         let several = steered.lanes.len() > 1;
         let window = steered.steering.window().filter(|_| several && kind.is_stateful())?;
         let right = judge.of(kind)?;
-        let groups = workload.groups.as_ref()?.linear();
+        let groups = workload.groups.as_ref()?.evaluators();
         let mut places: Vec<(u32, Place)> = Vec::with_capacity(steered.packets());
         for (number, lane) in (0u16..).zip(&steered.lanes) {
             places.extend((0u32..).zip(&lane.positions).map(|(at, position)| (*position, (number, at))));
@@ -186,8 +185,8 @@ impl<'a> FlowCheck<'a> {
         let mut groups = None;
         for place in &flow.packets {
             let packet = &self.steered.lanes[usize::from(place.0)].packets[place.1 as usize];
-            while let Some(epoch) = epochs.next_if(|epoch| groups.is_none() || epoch.from_ns <= packet.time_ns) {
-                groups = Some(&epoch.rules);
+            while let Some(epoch) = epochs.next_if(|epoch| groups.is_none() || epoch.0 <= packet.time_ns) {
+                groups = Some(epoch.1);
             }
             let Some(groups) = groups else { continue };
             let allowed = groups.first_match(packet).is_some_and(|rule| rule.allow);
@@ -196,7 +195,7 @@ impl<'a> FlowCheck<'a> {
                 index: self.position(*place) as u32,
                 decision: decision(lanes, *place),
                 by_rules: if allowed { Verdict::Accept } else { Verdict::Drop },
-                tracked: !packet.has(flags::NEVER_TRACKED) && !groups.untracked.is_untracked(packet),
+                tracked: !packet.has(flags::NEVER_TRACKED) && !groups.is_untracked(packet),
             });
         }
         cores

@@ -336,6 +336,7 @@ pub fn check(bytes: &[u8]) {
         rules: &written,
         first: 0,
         is_untracked: Box::new(move |packet| exempt.is_untracked(packet)),
+        interfaces: None,
     };
     let table = reference::Table { entries_per_shard: entries as usize, shard_of: Box::new(shard_of) };
     let mut judge = reference::Stateful::new(vec![rules], &config, table);

@@ -4,12 +4,14 @@
 //! its own. It shares no code with the fast path's tracker, tables or rule evaluation, and is written
 //! for plainness: where the two disagree, one of them is wrong, and a real kernel says which.
 
+mod path;
 mod tcp;
 
 use super::{Decision, Reason, State, Verdict};
 use crate::conntrack::{Config, Invalid, MAX_EVICTION_CANDIDATES, OnFull};
 use crate::packet::{Direction, FlowKey, IcmpRole, Packet, flags, protocol};
 use crate::policy::RuleSet;
+use crate::policy::path::Attached;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
@@ -23,6 +25,9 @@ pub struct Rules<'a> {
     pub first: u32,
     /// Says which packets the profile does not track.
     pub is_untracked: Box<dyn Fn(&Packet) -> bool + Send + Sync + 'a>,
+    /// Where rules differ by interface: then `rules` holds, from `first` on, one that stands for no step
+    /// and then those of each set.
+    pub interfaces: Option<&'a Attached>,
 }
 
 /// How much room there is for connections.
@@ -65,7 +70,11 @@ fn first_match(rules: &RuleSet, packet: &Packet) -> Option<(u32, bool)> {
 }
 
 fn by_rules(rules: &Rules, packet: &Packet, state: State) -> Decision {
-    match first_match(rules.rules, packet) {
+    let found = match rules.interfaces {
+        Some(attached) => path::first_match(attached, packet),
+        None => first_match(rules.rules, packet),
+    };
+    match found {
         Some((rule, true)) => Decision::by_rule(Verdict::Accept, state, rules.first + rule),
         Some((rule, false)) => Decision::by_rule(Verdict::Drop, state, rules.first + rule),
         None => Decision::new(Verdict::Drop, state, Reason::NoRule),
