@@ -65,17 +65,24 @@ fn engines_are_listed() {
 
 #[test]
 fn help_is_stable() {
-    for verb in [
-        &["--help"][..],
-        &["compare", "--help"],
-        &["replay", "--help"],
-        &["verify", "--help"],
-        &["explain", "--help"],
-        &["derive", "--help"],
-        &["info", "--help"],
-        &["gen", "--help"],
-    ] {
-        let (code, stdout, _) = run(Path::new("."), verb);
+    let verbs = [
+        "compare",
+        "replay",
+        "verify",
+        "explain",
+        "derive",
+        "report",
+        "diff",
+        "rank",
+        "merge",
+        "info",
+        "gen",
+        "completions",
+        "man",
+    ];
+    let verbs: Vec<Vec<&str>> = verbs.iter().map(|verb| vec![*verb, "--help"]).collect();
+    for verb in std::iter::once(vec!["--help"]).chain(verbs) {
+        let (code, stdout, _) = run(Path::new("."), &verb);
         assert_eq!(code, 0);
         insta::assert_snapshot!(format!("help_{}", verb[0].trim_start_matches("--")), stdout);
     }
@@ -153,8 +160,8 @@ fn comparison_answers_in_a_sentence_and_its_json_follows_the_schema() {
     }
     let csv = fs::read_to_string(folder.path().join("result.csv")).unwrap();
     let columns: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
-    assert_eq!(columns, vec![21; 10]);
-    assert!(csv.lines().next().unwrap().ends_with(",error,imbalance"), "{csv}");
+    assert_eq!(columns, vec![23; 10]);
+    assert!(csv.lines().next().unwrap().ends_with(",error,imbalance,scenario,started"), "{csv}");
 }
 
 /// Of the columns that a spreadsheet would look for.

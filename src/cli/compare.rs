@@ -3,12 +3,16 @@
 use super::flow_log;
 use super::input::Input;
 use super::load::LoadArgs;
+use super::output::{is_stdout, write_file, write_with};
+use super::report::{of_path, write_report};
+use super::share::{ShareArg, share};
 use super::steering::{self, SteeringArgs};
-use super::{InputArgs, WRONG_VERDICTS};
+use super::{InputArgs, SLOWER, WRONG_VERDICTS, percentage};
 use crate::engine::registry::{Kind, select};
 use crate::measure::fitness::{of_machine, of_runs};
 use crate::measure::{self, Clock, ClockFloor, Host, Plan, Unfit};
 use crate::replay::Pool;
+use crate::report::result::ResultFile;
 use crate::report::{self, Report};
 use crate::verify::{Judge, changes};
 use anyhow::{Context, bail, ensure};
@@ -48,6 +52,9 @@ pub(super) struct CompareArgs {
     /// Engine that the others are compared with [default: stateless-linear, else null]
     #[arg(long, value_name = "NAME")]
     baseline: Option<String>,
+    /// Exit code 4 if an engine is slower than the baseline by more than this percentage, with its whole 95 % interval
+    #[arg(long, value_name = "PERCENT", value_parser = percentage)]
+    fail_above: Option<f64>,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -73,6 +80,9 @@ struct RunArgs {
     steering: SteeringArgs,
     #[command(flatten)]
     load: LoadArgs,
+    /// Replay the I-th of N shares of the flows; `ctbench merge` adds the shares up to the whole
+    #[arg(long, value_name = "I/N", value_parser = share)]
+    shard: Option<ShareArg>,
     /// Time for all measurements, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
     time: f64,
@@ -88,6 +98,9 @@ struct RunArgs {
     /// Write one CSV row an engine and number of cores (`-` for stdout)
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write a report for the browser, or what the file's name ends with: md, csv, json, hgrm, openmetrics, svg
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Write one CSV row a packet with its verdict, of a single engine (`-` for stdout)
     #[arg(long, value_name = "FILE")]
     verdicts: Option<PathBuf>,
@@ -105,13 +118,6 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-fn percentage(text: &str) -> Result<f64, String> {
-    match text.trim_end_matches('%').trim().parse::<f64>() {
-        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
-        _ => Err("a percentage above 0, at most 100".into()),
-    }
-}
-
 pub(super) fn compare(args: CompareArgs) -> anyhow::Result<ExitCode> {
     let kinds = match args.engine.as_slice() {
         [] => None,
@@ -121,11 +127,11 @@ pub(super) fn compare(args: CompareArgs) -> anyhow::Result<ExitCode> {
         Some(name) => Some(one_engine(name)?),
         None => None,
     };
-    execute(&args.input, kinds, baseline, &args.run)
+    execute(&args.input, kinds, baseline, args.fail_above, &args.run)
 }
 
 pub(super) fn replay(args: ReplayArgs) -> anyhow::Result<ExitCode> {
-    execute(&args.input, Some(vec![one_engine(&args.engine)?]), None, &args.run)
+    execute(&args.input, Some(vec![one_engine(&args.engine)?]), None, None, &args.run)
 }
 
 fn no_engine(pattern: String) -> anyhow::Error {
@@ -144,6 +150,7 @@ fn execute(
     input_args: &InputArgs,
     kinds: Option<Vec<Kind>>,
     baseline: Option<Kind>,
+    fail_above: Option<f64>,
     args: &RunArgs,
 ) -> anyhow::Result<ExitCode> {
     if args.verdicts.is_some() {
@@ -151,8 +158,19 @@ fn execute(
         ensure!(one, "--verdicts writes the verdicts of one engine: name it with --engine");
     }
     let flow_log_settings = args.flow_log.settings()?;
+    if let Some(path) = &args.report {
+        // A name that asks for no format is better told before measuring.
+        of_path(path)?;
+    }
     let clock = Clock::new();
     let mut input = Input::load(input_args, &clock)?;
+    if let Some(share) = args.shard {
+        ensure!(
+            args.steering.is_plain(),
+            "--shard goes with --steering symmetric and without --elephant: shares are whole flows"
+        );
+        input.keep_share(share)?;
+    }
     args.steering.apply(input_args, &mut input)?;
     ensure!(
         args.flow_log.flow_log.is_none() || input.elephant.is_none(),
@@ -166,8 +184,9 @@ fn execute(
         let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
         bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
     }
-    let text_wanted =
-        !args.quiet && ![&args.json, &args.csv, &args.verdicts, &args.flow_log.flow_log].into_iter().any(is_stdout);
+    let stdout_taken =
+        [&args.json, &args.csv, &args.verdicts, &args.report, &args.flow_log.flow_log].into_iter().any(is_stdout);
+    let text_wanted = !args.quiet && !stdout_taken;
     let mut out = std::io::stdout().lock();
     if text_wanted {
         write!(out, "{}", report::text::heading(&input.about()))?;
@@ -190,7 +209,7 @@ fn execute(
     let capacity = input.workload.geometry.capacity();
     doubts.extend(of_runs(&results.runs, capacity));
     let mut about = input.about();
-    if args.json.is_some() {
+    if args.json.is_some() || args.report.is_some() {
         about.trace_sha256 = Some(input.capture.sha256());
     }
     let report = Report {
@@ -210,11 +229,17 @@ fn execute(
     if text_wanted {
         write!(out, "{}", report::text::results(&report))?;
     }
+    let document = report::json::document(&report);
     if let Some(path) = &args.json {
-        write_file(path, &mut out, &report::json::render(&report))?;
+        write_file(path, &mut out, &format!("{document:#}\n"))?;
     }
+    let result = [ResultFile::from_json(Path::new("this run"), document)?];
     if let Some(path) = &args.csv {
-        write_file(path, &mut out, &report::csv::render(&report))?;
+        write_file(path, &mut out, &report::csv::render(&result))?;
+    }
+    if let Some(path) = &args.report {
+        out.flush()?;
+        write_report(of_path(path)?, &result, path)?;
     }
     if let Some(path) = &args.verdicts {
         let world = plan.kinds.first().and_then(|kind| input.workload.world(*kind));
@@ -228,7 +253,18 @@ fn execute(
     }
     out.flush()?;
     let wrong = results.runs.iter().any(|run| run.error.is_some());
-    Ok(if wrong { ExitCode::from(WRONG_VERDICTS) } else { ExitCode::SUCCESS })
+    if wrong {
+        return Ok(ExitCode::from(WRONG_VERDICTS));
+    }
+    if let Some(share) = fail_above {
+        let slower = report.comparisons().into_iter().filter(|c| c.ratio.ci95[1] < 1.0 - share);
+        let slower: Vec<String> = slower.map(|c| format!("{} on {} cores", c.run.kind.name(), c.run.cores)).collect();
+        if !slower.is_empty() {
+            eprintln!("ctbench: slower than the baseline by more than {} %: {}", share * 100.0, slower.join("; "));
+            return Ok(ExitCode::from(SLOWER));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What is wrong with the machine for so many workers.
@@ -280,29 +316,4 @@ fn progress_bar(quiet: bool) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
-}
-
-fn is_stdout(path: &Option<PathBuf>) -> bool {
-    path.as_deref() == Some(Path::new("-"))
-}
-
-fn write_file(path: &Path, stdout: &mut dyn Write, text: &str) -> anyhow::Result<()> {
-    write_with(path, stdout, |out| out.write_all(text.as_bytes()))
-}
-
-/// Writes to a file, or to stdout for `-`. A full disk is an error that names the file.
-fn write_with(
-    path: &Path,
-    stdout: &mut dyn Write,
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> anyhow::Result<()> {
-    if path == Path::new("-") {
-        return Ok(write(stdout)?);
-    }
-    let write_all = || -> std::io::Result<()> {
-        let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-        write(&mut file)?;
-        file.flush()
-    };
-    write_all().with_context(|| format!("writing {}", path.display()))
 }

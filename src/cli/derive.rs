@@ -60,7 +60,7 @@ pub(super) struct DeriveArgs {
     twin_id: String,
     /// Flows shown of each cause
     #[arg(long, value_name = "N", default_value_t = 3)]
-    limit: usize,
+    show: usize,
 }
 
 /// The value of `--ephemeral`.
@@ -160,7 +160,7 @@ pub(super) fn derive(args: DeriveArgs) -> anyhow::Result<ExitCode> {
         text::counted(workload.trace.packets.len() as u64, "packet"),
         text::counted(flows, "flow")
     )?;
-    write!(out, "{}", explain_text::causes(&explanation, &|_| true, true, args.limit))?;
+    write!(out, "{}", explain_text::causes(&explanation, &|_| true, true, args.show))?;
     if let (Some(stateless), true) = (&judge.stateless, args.differences.is_some()) {
         write_to(args.differences.as_deref(), |out| {
             Ok(explain_rows::differences(out, &explanation, [&stateful, stateless])?)

@@ -38,7 +38,7 @@ pub(super) struct ExplainArgs {
     differing: bool,
     /// Flows shown of each cause, and in the list of flows; text only
     #[arg(long, value_name = "N", default_value_t = 3)]
-    limit: usize,
+    show: usize,
     /// Connections that the instance may track (AWS's conntrack allowance)
     #[arg(long, value_name = "N")]
     allowance: Option<u64>,
@@ -125,7 +125,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<ExitCode> {
         Format::Text => {
             write!(out, "{}", text::heading(&input.about()))?;
             write!(out, "{}", explain_text::summary(&explanation, &quotas, tracking.as_ref()))?;
-            write!(out, "{}", explain_text::causes(&explanation, &selects, args.differing, args.limit))?;
+            write!(out, "{}", explain_text::causes(&explanation, &selects, args.differing, args.show))?;
             let count = selected.clone().count();
             // Those that differ, then those with drops, then the rest.
             for class in 0..3 {
@@ -140,15 +140,11 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<ExitCode> {
                 if members_count > 0 {
                     writeln!(out, "\nFlows {}: {} of {}", title[class], members_count, count)?;
                 }
-                for (_, flow) in members().take(args.limit) {
+                for (_, flow) in members().take(args.show) {
                     write!(out, "{}", explain_text::flow(&explanation, flow))?;
                 }
-                if members_count > args.limit {
-                    writeln!(
-                        out,
-                        "... and {} more flows: --limit, --flow or --format csv",
-                        members_count - args.limit
-                    )?;
+                if members_count > args.show {
+                    writeln!(out, "... and {} more flows: --show, --flow or --format csv", members_count - args.show)?;
                 }
             }
         }

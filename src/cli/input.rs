@@ -8,6 +8,7 @@ use crate::policy::path::Attached;
 use crate::policy::{self, Inventory, LoadOptions, RuleSet, Unresolved};
 use crate::replay::{Workload, World};
 use crate::report::About;
+use crate::report::result::Share;
 use crate::scenario::{Expect, RuleChange, Scenario, TableSettings};
 use crate::table::Geometry;
 use crate::table::lockfree::MAX_ENTRIES_PER_SHARD;
@@ -46,6 +47,8 @@ pub(super) struct Input {
     pub inside: Vec<IpNet>,
     /// The flow that was made half of all packets, if any.
     pub elephant: Option<Elephant>,
+    /// The share of the flows that is replayed, if not all are.
+    pub share: Option<Share>,
     /// Things that the user should know.
     pub warnings: Vec<String>,
     /// ns a packet for reading and decoding.
@@ -213,6 +216,7 @@ impl Input {
             flows,
             inside: sources.inside,
             elephant: None,
+            share: None,
             warnings,
             stages,
         })
@@ -430,6 +434,7 @@ impl Input {
             trace_sha256: None,
             packets: self.summary.packets + w.trace.copies.len() as u64,
             elephant: self.elephant,
+            share: self.share,
             steering: w.steering,
             evaluated: w.trace.packets.len(),
             flows: self.flows,

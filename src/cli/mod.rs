@@ -2,7 +2,9 @@
 
 mod against;
 mod compare;
+mod completions;
 mod derive;
+mod diff;
 mod engines;
 mod explain;
 mod flow_log;
@@ -11,7 +13,12 @@ mod gen_trace;
 mod info;
 mod input;
 mod load;
+mod merge;
+mod output;
+mod rank;
+mod report;
 mod selection;
+mod share;
 mod steering;
 mod verify;
 
@@ -26,6 +33,8 @@ use std::process::ExitCode;
 pub const FAILURE: u8 = 1;
 /// Exit code: wrong verdicts.
 pub const WRONG_VERDICTS: u8 = 3;
+/// Exit code: slower than allowed.
+pub const SLOWER: u8 = 4;
 
 /// Replays recorded packets through stateful and stateless packet filters, checks every verdict,
 /// and measures what remembering connections costs or saves.
@@ -53,6 +62,18 @@ enum Verb {
     /// Derive the stateless twin of security groups, and say what it exposes and where it differs
     #[command(after_help = derive::EXAMPLES)]
     Derive(derive::DeriveArgs),
+    /// Turn results into a page, Markdown, CSV or other formats
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::ReportArgs),
+    /// Compare two results: what became faster or slower, and whether verdicts changed
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::DiffArgs),
+    /// Rank engines over several results
+    #[command(after_help = rank::EXAMPLES)]
+    Rank(rank::RankArgs),
+    /// Add results up: repetitions, or shares of one trace
+    #[command(after_help = merge::EXAMPLES)]
+    Merge(merge::MergeArgs),
     /// Describe a capture
     #[command(after_help = info::EXAMPLES)]
     Info(info::InfoArgs),
@@ -61,6 +82,12 @@ enum Verb {
     Gen(gen_trace::GenArgs),
     /// List the engines
     Engines,
+    /// Print a shell's completion script
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page
+    #[command(after_help = "Example:\n  ctbench man compare | man -l -")]
+    Man(completions::ManArgs),
 }
 
 /// A trace and its rules.
@@ -170,6 +197,14 @@ fn block(text: &str) -> Result<IpNet, String> {
     text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| wrong())
 }
 
+/// `5` or `5%` as a share.
+fn percentage(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').trim().parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err("a percentage above 0, at most 100".into()),
+    }
+}
+
 /// Parses the arguments and runs the verb.
 pub fn run() -> anyhow::Result<ExitCode> {
     match Cli::parse().verb {
@@ -178,6 +213,12 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Verb::Verify(args) => verify::verify(args),
         Verb::Explain(args) => explain::explain(args),
         Verb::Derive(args) => derive::derive(args),
+        Verb::Report(args) => report::report(args),
+        Verb::Completions(args) => completions::completions(args),
+        Verb::Man(args) => completions::man(args),
+        Verb::Diff(args) => diff::diff(args),
+        Verb::Rank(args) => rank::rank(args),
+        Verb::Merge(args) => merge::merge(args),
         Verb::Info(args) => info::info(args),
         Verb::Gen(args) => gen_trace::generate(args),
         Verb::Engines => engines::engines(),

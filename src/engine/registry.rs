@@ -169,7 +169,8 @@ pub fn select(patterns: &[String]) -> Result<Vec<Kind>, String> {
     Ok(ENGINES.iter().filter(|engine| wanted(engine.name)).map(|engine| engine.kind).collect())
 }
 
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
+/// Whether a name matches a pattern with `*` and `?`.
+pub(crate) fn glob(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,
         (Some((b'*', rest)), _) => glob(rest, name) || (!name.is_empty() && glob(pattern, &name[1..])),

@@ -80,6 +80,40 @@ pub fn paired_ratio(ours: &[f64], theirs: &[f64], seed: u64) -> Estimate {
     Estimate { value: value.exp(), ci95: ci95.map(f64::exp) }
 }
 
+/// The ratio of the medians of samples that were *not* measured next to each other, with a bootstrap interval that
+/// resamples each side by itself. What slowed the machine between the two does not cancel.
+pub fn unpaired_ratio(ours: &[f64], theirs: &[f64], seed: u64) -> Estimate {
+    let value = median(ours) / median(theirs);
+    if ours.is_empty() || theirs.is_empty() {
+        return Estimate { value, ci95: [f64::NAN; 2] };
+    }
+    let mut random = Random::new(seed);
+    let mut resampled = |samples: &[f64]| {
+        let mut resample: Vec<f64> = samples.iter().map(|_| samples[random.below(samples.len())]).collect();
+        median_of(&mut resample)
+    };
+    let ratios = (0..RESAMPLES).map(|_| resampled(ours) / resampled(theirs)).collect();
+    Estimate { value, ci95: middle_95(ratios) }
+}
+
+/// The geometric mean of several paired ratios, each given as the logarithms of its pairs: the mean of their
+/// medians. The bootstrap resamples within each, so the interval speaks of these cases and of no others.
+pub fn geometric_mean(cases: &[Vec<f64>], seed: u64) -> Estimate {
+    let mean = |medians: &mut dyn Iterator<Item = f64>| (medians.sum::<f64>() / cases.len() as f64).exp();
+    let value = mean(&mut cases.iter().map(|case| median(case)));
+    if cases.is_empty() || cases.iter().any(Vec::is_empty) {
+        return Estimate { value: f64::NAN, ci95: [f64::NAN; 2] };
+    }
+    let mut random = Random::new(seed);
+    let means = (0..RESAMPLES).map(|_| {
+        mean(&mut cases.iter().map(|case| {
+            let mut resample: Vec<f64> = case.iter().map(|_| case[random.below(case.len())]).collect();
+            median_of(&mut resample)
+        }))
+    });
+    Estimate { value, ci95: middle_95(means.collect()) }
+}
+
 /// How far a ratio of two things that are the same lies from 1: the larger of it and its inverse, less 1.
 pub fn deviation(ratio: f64) -> f64 {
     ratio.max(1.0 / ratio) - 1.0
@@ -111,12 +145,15 @@ fn bootstrap(samples: &[f64], seed: u64, statistic: impl Fn(&mut [f64]) -> f64) 
     }
     let mut random = Random::new(seed);
     let mut resample = vec![0.0; samples.len()];
-    let mut values: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            resample.iter_mut().for_each(|value| *value = samples[random.below(samples.len())]);
-            statistic(&mut resample)
-        })
-        .collect();
+    let values = (0..RESAMPLES).map(|_| {
+        resample.iter_mut().for_each(|value| *value = samples[random.below(samples.len())]);
+        statistic(&mut resample)
+    });
+    middle_95(values.collect())
+}
+
+/// The bounds between which the middle 95 % of a bootstrap's values lie.
+fn middle_95(mut values: Vec<f64>) -> [f64; 2] {
     values.sort_by(f64::total_cmp);
     [values[RESAMPLES / 40], values[RESAMPLES - 1 - RESAMPLES / 40]]
 }
@@ -155,6 +192,23 @@ mod tests {
         let ratio = paired_ratio(&slower, &drift, 1);
         assert!((ratio.value - 1.25).abs() < 1e-9);
         assert!(ratio.ci95[1] - ratio.ci95[0] < 1e-9);
+    }
+
+    #[test]
+    fn unpaired_ratios_keep_what_drift_adds() {
+        let (now, then) = ([2.0, 2.2, 1.8, 2.1, 1.9], [1.0, 1.1, 0.9, 1.05, 0.95]);
+        let ratio = unpaired_ratio(&now, &then, 1);
+        assert_eq!(ratio.value, 2.0);
+        assert!(ratio.ci95[0] < 2.0 && ratio.ci95[1] > 2.0, "{ratio:?}");
+        assert!(unpaired_ratio(&[], &then, 1).value.is_nan());
+    }
+
+    #[test]
+    fn geometric_means_weigh_every_case_alike() {
+        let mean = geometric_mean(&[vec![2f64.ln(); 3], vec![8f64.ln(); 30]], 1);
+        assert!((mean.value - 4.0).abs() < 1e-12, "{mean:?}");
+        assert!(geometric_mean(&[], 1).value.is_nan());
+        assert!(geometric_mean(&[vec![]], 1).value.is_nan());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::table::percore::PerCore;
 use crate::table::{FlowHash, FlowTable, Geometry, HashKey};
 use crate::trace::{Elephant, ElephantError, Trace};
 use crate::verify::digest;
+use std::collections::HashSet;
 
 /// All that engines need: the trace, the rules in both forms, and the settings.
 pub struct Workload {
@@ -111,6 +112,20 @@ impl Workload {
         };
         self.trace = trace;
         Ok(elephant)
+    }
+
+    /// Keeps the `index`-th (from 0) of `of` equal ranges of the flow table's shards; a range, because cores take every
+    /// n-th. What is not evaluated stays with the first.
+    pub fn keep_share(&mut self, index: u64, of: u64) {
+        let hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
+        let shards = self.geometry.shards;
+        let range = |packet: &Packet| u64::from(hash.shard(&packet.flow_key(), shards)) * of / u64::from(shards);
+        self.trace.keep(|packet| range(packet) == index, index == 0);
+    }
+
+    /// Flows in the trace.
+    pub fn flows(&self) -> usize {
+        self.trace.packets.iter().map(|packet| packet.flow_key()).collect::<HashSet<_>>().len()
     }
 
     /// The rules that an engine follows; `None` if the user did not give them, or it follows none.

@@ -1,22 +1,23 @@
 //! The result JSON. Its schema is `results/schema.json`.
 
 use super::{Report, text};
-use crate::measure::{Latencies, Recording, Run};
+use crate::measure::{Recording, Run};
 use crate::replay::{Pace, Rate};
 use base64::Engine as _;
+use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use serde_json::{Value, json};
 use std::time::UNIX_EPOCH;
 
 /// Version of the format.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
-/// The document, indented.
-pub fn render(report: &Report) -> String {
+/// The document. Keys are strings and NaN has become null, so it always serialises.
+pub fn document(report: &Report) -> Value {
     let about = &report.about;
     let w = report.workload;
     let started = report.started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let document = json!({
+    json!({
         "schema": SCHEMA,
         "ctbench": {
             "version": env!("CARGO_PKG_VERSION"),
@@ -37,6 +38,7 @@ pub fn render(report: &Report) -> String {
                 "copies": elephant.copies,
                 "share": elephant.share,
             })),
+            "shard": about.share.map(|share| json!({ "index": share.index, "of": share.of })),
             "evaluated": about.evaluated,
             "flows": about.flows,
             "duration_s": about.duration_s,
@@ -93,9 +95,7 @@ pub fn render(report: &Report) -> String {
             "extra_ns_ci95": c.extra_ns.ci95,
             "verdict": c.verdict,
         })).collect::<Vec<_>>(),
-    });
-    // A `Value` always serialises: its keys are strings and NaN has become null.
-    format!("{document:#}\n")
+    })
 }
 
 fn run_value(report: &Report, run: &Run) -> Value {
@@ -187,24 +187,23 @@ fn paced(run: &Run, pace: Pace) -> Value {
         "queue": pace.queue,
         "passes": run.measured.passes,
         "offered": paced.offered,
-        "service_ns": quantiles(&paced.service),
-        "late_ns": quantiles(&paced.late),
+        "service_ns": quantiles(paced.service.histogram()),
+        "late_ns": quantiles(paced.late.histogram()),
     })
 }
 
 fn latency(recording: &Recording, recorder: &str, report: &Report) -> Value {
-    let mut value = quantiles(&recording.raw);
+    let mut value = quantiles(recording.raw.histogram());
     value["recorder"] = json!(recorder);
     value["beyond_one_minute"] = json!(recording.raw.beyond());
     value["clock_floor_p50"] = json!(report.clock_floor.p50);
-    value["histogram"] = json!(encoded(&recording.raw));
+    value["histogram"] = json!(encoded(recording.raw.histogram()));
     value["marked_share"] = json!(recording.noise.marked_share());
-    value["clean"] = quantiles(&recording.clean);
+    value["clean"] = quantiles(recording.clean.histogram());
     value
 }
 
-fn quantiles(latencies: &Latencies) -> Value {
-    let h = latencies.histogram();
+pub(super) fn quantiles(h: &Histogram<u64>) -> Value {
     let q = |quantile: f64| h.value_at_quantile(quantile);
     json!({
         "count": h.len(),
@@ -220,9 +219,9 @@ fn quantiles(latencies: &Latencies) -> Value {
 }
 
 /// HdrHistogram V2, compressed, as base64: what `HistogramLogReader` and its kin decode.
-fn encoded(latencies: &Latencies) -> Option<String> {
+pub(super) fn encoded(histogram: &Histogram<u64>) -> Option<String> {
     let mut bytes = Vec::new();
-    V2DeflateSerializer::new().serialize(latencies.histogram(), &mut bytes).ok()?;
+    V2DeflateSerializer::new().serialize(histogram, &mut bytes).ok()?;
     Some(base64::engine::general_purpose::STANDARD.encode(bytes))
 }
 

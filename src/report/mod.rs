@@ -2,9 +2,19 @@
 
 pub mod csv;
 pub mod derive_text;
+pub mod diff;
 pub mod explain_rows;
 pub mod explain_text;
+pub mod format;
+pub mod hgrm;
+pub mod html;
 pub mod json;
+pub mod markdown;
+pub mod merge;
+pub mod openmetrics;
+pub mod page;
+pub mod rank;
+pub mod result;
 pub mod text;
 pub mod verdicts;
 
@@ -29,6 +39,8 @@ pub struct About {
     pub packets: u64,
     /// The flow that was made half of all packets, if any.
     pub elephant: Option<Elephant>,
+    /// The share of the flows that was replayed, if not all were.
+    pub share: Option<result::Share>,
     /// How packets reach cores.
     pub steering: Steering,
     /// Packets that engines evaluate.

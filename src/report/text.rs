@@ -418,7 +418,7 @@ fn two(measured: &Measured) -> String {
 }
 
 /// A time in the unit that suits it, three digits.
-fn time(ns: u64) -> String {
+pub(super) fn time(ns: u64) -> String {
     let value = ns as f64;
     match ns {
         0..1_000 => format!("{ns} ns"),
@@ -436,12 +436,12 @@ fn three_digits(value: f64) -> String {
     }
 }
 
-/// 1234567 as 1,234,567.
 /// A count with its noun.
 pub(crate) fn counted(n: u64, what: &str) -> String {
     format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
 }
 
+/// 1234567 as 1,234,567.
 pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();

@@ -119,7 +119,8 @@ fn moments(starts: &[u64], ends: &[u64], span_ns: u64) -> Vec<Moment> {
     (0..span_ns / length + 1)
         .map(|moment| {
             let (begin, end) = (moment * length, (moment + 1).saturating_mul(length));
-            let begun = before(starts, end);
+            // Where the end does not fit, nothing comes after it.
+            let begun = if end == u64::MAX { starts.len() as u64 } else { before(starts, end) };
             Moment {
                 at_s: begin as f64 / SECOND_NS as f64,
                 flows: begun - before(ends, begin),

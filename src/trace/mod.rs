@@ -24,6 +24,7 @@ mod record;
 mod rounds;
 mod select;
 mod sequence;
+mod share;
 mod source;
 mod summary;
 pub mod synthesis;

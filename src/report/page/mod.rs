@@ -1,0 +1,79 @@
+//! What a report shows, whatever the format: one section a result, with an answer, charts and tables.
+
+mod answer;
+pub mod chart;
+mod tables;
+
+use super::result::{ResultError, ResultFile};
+use chart::Chart;
+
+/// A cell: what is shown, and by what it sorts.
+#[derive(Clone, Debug, Default)]
+pub struct Cell {
+    /// Shown.
+    pub text: String,
+    /// A number's exact value.
+    pub value: Option<f64>,
+}
+
+/// A table.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Heading.
+    pub title: String,
+    /// Columns.
+    pub columns: Vec<String>,
+    /// Rows, as long as there are columns.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// What is shown of one result.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// The scenario.
+    pub title: String,
+    /// When, where, what.
+    pub subtitle: String,
+    /// The answer with its uncertainty, a sentence an item.
+    pub answer: Vec<String>,
+    /// Reasons for doubt.
+    pub doubts: Vec<String>,
+    /// Pictures of what the result has.
+    pub charts: Vec<Chart>,
+    /// Tables of what the result has.
+    pub tables: Vec<Table>,
+    /// The command that reproduces it.
+    pub command: String,
+}
+
+impl Section {
+    /// Of one result. A histogram that cannot be read is an error.
+    pub fn of(file: &ResultFile) -> Result<Section, ResultError> {
+        let result = &file.result;
+        let count = |field: &str, world: &str| {
+            let count = result.scenario.rules.get(field).copied().flatten()?;
+            Some(format!("{count} {world} rules"))
+        };
+        let rules = [count("security_groups", "security group"), count("network_acl", "network ACL")];
+        let rules: Vec<String> = rules.into_iter().flatten().collect();
+        let subtitle = format!(
+            "{} · {} packets, {} flows · {} · {}, {} cores · {}",
+            result.scenario.trace,
+            super::text::thousands(result.scenario.packets),
+            super::text::thousands(result.scenario.flows),
+            rules.join(", "),
+            result.host("cpu"),
+            result.host("cores"),
+            result.date()
+        );
+        Ok(Section {
+            title: result.scenario.name.clone(),
+            subtitle,
+            answer: answer::of(result),
+            doubts: result.warnings.iter().chain(&result.doubts).map(|text| super::result::plain(text)).collect(),
+            charts: chart::of(file)?,
+            tables: tables::of(result),
+            command: result.command.clone(),
+        })
+    }
+}

@@ -1,0 +1,182 @@
+//! The tables of a report.
+
+use super::{Cell, Table};
+use crate::report::result::{Latency, QUANTILES, ResultDocument, Run, plain, text_of};
+use crate::report::text::{thousands, time};
+use serde_json::{Map, Value};
+
+/// All that the result has figures for.
+pub(super) fn of(result: &ResultDocument) -> Vec<Table> {
+    let tables = [
+        throughput(result),
+        latency(result),
+        clean(result),
+        alone(result),
+        stages(result),
+        outcomes(result),
+        flow_tables(result),
+        circumstances(result),
+    ];
+    tables.into_iter().filter(|table| !table.rows.is_empty()).collect()
+}
+
+fn word(text: &str) -> Cell {
+    Cell { text: plain(text), value: None }
+}
+
+fn number(value: f64, digits: usize) -> Cell {
+    if !value.is_finite() {
+        return word("–");
+    }
+    Cell { text: format!("{value:.digits$}"), value: Some(value) }
+}
+
+fn count(value: u64) -> Cell {
+    Cell { text: thousands(value), value: Some(value as f64) }
+}
+
+fn duration(value: Option<u64>) -> Cell {
+    value.map_or_else(|| word("–"), |ns| Cell { text: time(ns), value: Some(ns as f64) })
+}
+
+fn table(title: &str, columns: &[&str], rows: Vec<Vec<Cell>>) -> Table {
+    Table { title: title.into(), columns: columns.iter().map(|column| (*column).to_owned()).collect(), rows }
+}
+
+fn head(run: &Run) -> Vec<Cell> {
+    let place = if run.load == "closed" { run.steering.clone() } else { format!("{}, {}", run.steering, run.load) };
+    vec![word(&run.engine), count(run.cores), word(&place)]
+}
+
+fn throughput(result: &ResultDocument) -> Table {
+    let rows = result.runs.iter().map(|run| {
+        let mut row = head(run);
+        match (run.measured(), &run.error) {
+            (Some(throughput), _) => {
+                let [low, high] = throughput.ci95;
+                row.extend([throughput.pps, low, high].map(|pps| number(pps / 1e6, 2)));
+                row.push(number(1e9 / throughput.pps, 1));
+                row.push(number(result.probe.map_or(f64::NAN, |probe| 1e9 / throughput.pps / probe.line_ns), 2));
+            }
+            (None, error) => {
+                row.push(word(error.as_deref().map_or("not measured", |error| error)));
+                row.extend(vec![word("–"); 4]);
+            }
+        }
+        let compared = result.comparisons.iter().find(|c| c.engine == run.engine && c.cores == run.cores);
+        match compared {
+            Some(c) => row.extend([number(c.ratio, 3), number(c.ci95[0], 3), number(c.ci95[1], 3), word(&c.verdict)]),
+            None => row.extend(vec![word("–"); 4]),
+        }
+        row
+    });
+    let columns = [
+        "engine",
+        "cores",
+        "steering",
+        "Mpps",
+        "95 % from",
+        "to",
+        "ns/packet",
+        "× floor",
+        "× baseline",
+        "95 % from",
+        "to",
+        "verdict",
+    ];
+    table("Throughput", &columns, rows.collect())
+}
+
+const LATENCY: [&str; 9] = ["engine", "cores", "steering", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
+
+fn quantiles(latency: &Latency) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = QUANTILES.iter().map(|(_, _, of)| duration(of(latency))).collect();
+    cells.push(duration(latency.max));
+    cells
+}
+
+fn latency(result: &ResultDocument) -> Table {
+    let rows = result
+        .runs
+        .iter()
+        .filter(|run| run.error.is_none())
+        .filter_map(|run| Some([head(run), quantiles(run.latency_ns.as_ref()?)].concat()));
+    table("Latency in a burst", &LATENCY, rows.collect())
+}
+
+fn clean(result: &ResultDocument) -> Table {
+    let rows = result.runs.iter().filter(|run| run.error.is_none()).filter_map(|run| {
+        let latency = run.latency_ns.as_ref()?;
+        let share = latency.marked_share.filter(|share| *share > 0.0)?;
+        Some([head(run), quantiles(latency.clean.as_ref()?), vec![number(share * 100.0, 1)]].concat())
+    });
+    table(
+        "Latency without the windows in which the system took the core away",
+        &[&LATENCY[..], &["% of time left out"]].concat(),
+        rows.collect(),
+    )
+}
+
+fn alone(result: &ResultDocument) -> Table {
+    let rows = result
+        .single_packet_latency
+        .iter()
+        .map(|one| [vec![word(&one.engine), count(one.cores)], quantiles(&one.latency_ns)].concat());
+    table("Latency of one packet at a time (burst 1)", &[&LATENCY[..2], &LATENCY[3..]].concat(), rows.collect())
+}
+
+fn stages(result: &ResultDocument) -> Table {
+    const STAGES: [&str; 5] = ["read", "decode", "steer", "evaluate", "stamps"];
+    let rows = result.runs.iter().filter(|run| run.measured().is_some()).map(|run| {
+        let stage = |name: &&str| number(run.stages_ns_per_packet.get(*name).copied().flatten().unwrap_or(f64::NAN), 1);
+        [head(run), STAGES.iter().map(stage).collect()].concat()
+    });
+    table("Stages, ns a packet", &[&LATENCY[..3], &STAGES].concat(), rows.collect())
+}
+
+fn outcomes(result: &ResultDocument) -> Table {
+    let rows = result.runs.iter().flat_map(|run| {
+        run.outcomes.iter().map(|(outcome, packets)| {
+            let share = *packets as f64 / run.packets.max(1) as f64 * 100.0;
+            [head(run), vec![word(outcome), count(*packets), number(share, 3)]].concat()
+        })
+    });
+    table("How packets ended, and why", &[&LATENCY[..3], &["outcome", "packets", "%"]].concat(), rows.collect())
+}
+
+fn flow_tables(result: &ResultDocument) -> Table {
+    const FIELDS: [&str; 7] = ["capacity", "peak_entries", "inserts", "expired", "evicted", "full_drops", "bytes"];
+    let rows = result.runs.iter().filter_map(|run| {
+        let fields = run.table.as_ref()?;
+        let field = |name: &&str| fields.get(*name).and_then(Value::as_u64).map_or_else(|| word("–"), count);
+        Some([head(run), FIELDS.iter().map(field).collect()].concat())
+    });
+    table("Flow tables", &[&LATENCY[..3], &FIELDS].concat(), rows.collect())
+}
+
+/// The machine and every option, one a row.
+fn circumstances(result: &ResultDocument) -> Table {
+    let mut rows = vec![
+        vec![
+            word("ctbench"),
+            word(&format!("{} {}", result.ctbench.version, result.ctbench.commit.as_deref().unwrap_or(""))),
+        ],
+        vec![word("trace SHA-256"), word(result.scenario.trace_sha256.as_deref().unwrap_or("–"))],
+        vec![word("inside"), word(&result.scenario.inside)],
+    ];
+    flatten("host", &result.host, &mut rows);
+    flatten("clock", &result.clock, &mut rows);
+    flatten("settings", &result.settings, &mut rows);
+    table("Machine and options", &["what", "value"], rows)
+}
+
+/// Objects in objects become `a.b.c`.
+fn flatten(prefix: &str, fields: &Map<String, Value>, rows: &mut Vec<Vec<Cell>>) {
+    for (key, value) in fields {
+        let name = format!("{prefix}.{key}");
+        match value {
+            Value::Object(inner) => flatten(&name, inner, rows),
+            other => rows.push(vec![word(&name), word(&text_of(other))]),
+        }
+    }
+}
