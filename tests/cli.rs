@@ -267,6 +267,24 @@ fn an_open_loop_counts_from_when_packets_were_due() {
     }
 }
 
+/// Deciding takes longer than not deciding, on any machine.
+#[test]
+fn a_slower_engine_is_exit_code_4_and_the_page_is_written_all_the_same() {
+    let folder = fixture();
+    write(folder.path(), "scenario.toml", scenario(""));
+    let engines = ["--engine", "null", "--engine", "reference", "--baseline", "null", "--cores", "1"];
+    let compare =
+        |options: &[&str]| run(folder.path(), &[&["compare", "scenario.toml"][..], &engines, &QUICK, options].concat());
+    let (code, stdout, stderr) = compare(&["--fail-above", "5%", "--report", "page.html"]);
+    assert_eq!(code, 4, "{stdout}{stderr}");
+    assert!(stderr.contains("slower than the baseline by more than 5 %: reference on 1 core"), "{stderr}");
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("reference"), "{}", &page[..200]);
+    let (code, _, stderr) = compare(&["--report", "page.txt2"]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("page.txt2"), "{stderr}");
+}
+
 #[test]
 fn a_machine_that_is_not_fit_is_refused_if_asked() {
     let folder = fixture();

@@ -258,7 +258,11 @@ fn execute(
     }
     if let Some(share) = fail_above {
         let slower = report.comparisons().into_iter().filter(|c| c.ratio.ci95[1] < 1.0 - share);
-        let slower: Vec<String> = slower.map(|c| format!("{} on {} cores", c.run.kind.name(), c.run.cores)).collect();
+        let slower: Vec<String> = slower
+            .map(|c| {
+                format!("{} on {} core{}", c.run.kind.name(), c.run.cores, if c.run.cores == 1 { "" } else { "s" })
+            })
+            .collect();
         if !slower.is_empty() {
             eprintln!("ctbench: slower than the baseline by more than {} %: {}", share * 100.0, slower.join("; "));
             return Ok(ExitCode::from(SLOWER));
