@@ -3,6 +3,7 @@
 //! Fields that this release does not know are passed over, fields that it knows and the file lacks are empty: within a
 //! schema version fields are only ever added. Numbers that were not a number are `null` in JSON and NaN here.
 
+use super::differences::Differences;
 use super::json::SCHEMA;
 use base64::Engine as _;
 use flate2::read::ZlibDecoder;
@@ -174,6 +175,9 @@ pub struct ResultDocument {
     /// How far the two worlds differ.
     #[serde(default)]
     pub worlds: Option<Worlds>,
+    /// On which flows they differ, and why.
+    #[serde(default)]
+    pub differences: Option<Differences>,
     /// One engine on so many cores each.
     pub runs: Vec<Run>,
     /// With bursts of one packet.
@@ -280,6 +284,9 @@ pub struct Run {
     /// Where the load is paced.
     #[serde(default)]
     pub offered_pps: Option<f64>,
+    /// The open loop, field by field; none of a closed one.
+    #[serde(default)]
+    pub paced: Option<Map<String, Value>>,
     /// Packets read.
     #[serde(default)]
     pub packets: u64,
@@ -552,7 +559,7 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if moves(c) { '\u{fffd}' } else { c }).collect()
 }
 
-fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub(super) fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     String::deserialize(deserializer).map(|text| plain(&text))
 }
 

@@ -42,11 +42,34 @@ pub struct Section {
     pub charts: Vec<Chart>,
     /// Tables of what the result has.
     pub tables: Vec<Table>,
-    /// The command that reproduces it.
+    /// The command that reproduces it; empty where there is not one.
     pub command: String,
 }
 
 impl Section {
+    /// What is shown of these results: each, and before them what several show together.
+    pub fn all(results: &[ResultFile]) -> Result<Vec<Section>, ResultError> {
+        let each = results.iter().map(Section::of).collect::<Result<Vec<_>, _>>()?;
+        Ok(Section::across(results).into_iter().chain(each).collect())
+    }
+
+    /// What several results show together; `None` of a single one.
+    fn across(results: &[ResultFile]) -> Option<Section> {
+        if results.len() < 2 {
+            return None;
+        }
+        let tables = vec![tables::across(results)];
+        Some(Section {
+            title: format!("{} results", results.len()),
+            subtitle: "What remembering costs in each of them, and what they show together; below, each by itself.".into(),
+            answer: Vec::new(),
+            doubts: Vec::new(),
+            charts: chart::load::of(results),
+            tables,
+            command: String::new(),
+        })
+    }
+
     /// Of one result. A histogram that cannot be read is an error.
     pub fn of(file: &ResultFile) -> Result<Section, ResultError> {
         let result = &file.result;

@@ -1,8 +1,8 @@
 //! The tables of a report.
 
-use super::{Cell, Table};
-use crate::report::result::{Latency, QUANTILES, ResultDocument, Run, plain, text_of};
-use crate::report::text::{thousands, time};
+use super::{Cell, Table, answer};
+use crate::report::result::{Latency, QUANTILES, ResultDocument, ResultFile, Run, plain, text_of};
+use crate::report::text::{counted, thousands, time};
 use serde_json::{Map, Value};
 
 /// All that the result has figures for.
@@ -13,11 +13,62 @@ pub(super) fn of(result: &ResultDocument) -> Vec<Table> {
         clean(result),
         alone(result),
         stages(result),
+        causes(result),
+        flows(result),
         outcomes(result),
         flow_tables(result),
         circumstances(result),
     ];
     tables.into_iter().filter(|table| !table.rows.is_empty()).collect()
+}
+
+/// What remembering costs, a row for every result and place of it.
+pub(super) fn across(results: &[ResultFile]) -> Table {
+    // An open loop has no throughput of its own.
+    let timed = results.iter().map(|file| &file.result).filter(|result| result.runs.iter().any(|run| run.load != "paced"));
+    let rows = timed.flat_map(|result| {
+        let differ = result.worlds.map_or(f64::NAN, |worlds| {
+            let packets = worlds.stateful_only_accepts + worlds.stateless_only_accepts;
+            packets as f64 / result.scenario.evaluated.max(1) as f64 * 100.0
+        });
+        let costs = answer::costs(result);
+        let none = costs.is_empty().then(|| {
+            let why = match result.worlds {
+                None => "one world only",
+                Some(worlds) if !worlds.comparable => "two different filters",
+                Some(_) => "no pair was measured",
+            };
+            [vec![word(&result.scenario.name), word("–"), word(why)], vec![word("–"); 6], vec![number(differ, 3)]].concat()
+        });
+        let rows = costs.into_iter().map(move |cost| {
+            vec![
+                word(&result.scenario.name),
+                count(cost.stateful.cores),
+                word(&cost.stateful.engine),
+                number(cost.ns[0], 1),
+                word(&cost.stateless.engine),
+                number(cost.ns[1], 1),
+                number(cost.times.value, 2),
+                number(cost.times.ci95[0], 2),
+                number(cost.times.ci95[1], 2),
+                number(differ, 3),
+            ]
+        });
+        none.into_iter().chain(rows).collect::<Vec<_>>()
+    });
+    let columns = [
+        "scenario",
+        "cores",
+        "fastest stateful",
+        "ns/packet",
+        "fastest stateless",
+        "ns/packet",
+        "times as long",
+        "95 % from",
+        "to",
+        "% differ",
+    ];
+    table("What remembering costs", &columns, rows.collect())
 }
 
 fn word(text: &str) -> Cell {
@@ -132,6 +183,49 @@ fn stages(result: &ResultDocument) -> Table {
         [head(run), STAGES.iter().map(stage).collect()].concat()
     });
     table("Stages, ns a packet", &[&LATENCY[..3], &STAGES].concat(), rows.collect())
+}
+
+/// Why the worlds differ.
+fn causes(result: &ResultDocument) -> Table {
+    let rows = result.differences.iter().flat_map(|differences| &differences.causes).map(|cause| {
+        let ports: Vec<String> = cause.ports.iter().map(|(port, packets)| format!("{port}: {}", thousands(*packets))).collect();
+        vec![
+            word(&cause.dropped_by),
+            word(&format!("{} {}", cause.role, cause.direction)),
+            word(&cause.protocol),
+            count(cause.packets),
+            count(cause.flows),
+            word(&ports.join(", ")),
+            word(&cause.text),
+        ]
+    });
+    let mut rows: Vec<Vec<Cell>> = rows.collect();
+    if let Some(more) = result.differences.as_ref().map(|differences| differences.more_causes).filter(|more| *more > 0) {
+        let text = format!("and {}: `ctbench explain` lists them", counted(more, "further cause"));
+        rows.push([vec![word("–"); 6], vec![word(&text)]].concat());
+    }
+    let columns = ["dropped by", "what", "protocol", "packets", "flows", "ports: packets", "why"];
+    table("Why the two worlds differ", &columns, rows)
+}
+
+/// Flows on which they do.
+fn flows(result: &ResultDocument) -> Table {
+    let causes = result.differences.iter().flat_map(|differences| &differences.causes);
+    let rows = causes.flat_map(|cause| {
+        cause.examples.iter().map(|example| {
+            vec![
+                word(&example.flow),
+                count(example.packets),
+                count(example.differing),
+                count(example.first_packet),
+                word(&cause.dropped_by),
+                word(&example.why),
+            ]
+        })
+    });
+    let all = result.differences.as_ref().map_or(0, |differences| differences.flows);
+    let title = format!("Flows on which they differ: some of {}", thousands(all));
+    table(&title, &["flow", "packets", "differing", "first of them", "dropped by", "why"], rows.collect())
 }
 
 fn outcomes(result: &ResultDocument) -> Table {
