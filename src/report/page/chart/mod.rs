@@ -5,6 +5,7 @@
 
 mod lines;
 pub(super) mod load;
+mod over_time;
 mod parts;
 mod percentiles;
 mod rows;
@@ -43,6 +44,7 @@ pub(super) fn of(file: &ResultFile) -> Result<Vec<Chart>, ResultError> {
     let mut charts = Vec::new();
     for place in &places {
         charts.extend(percentiles::of(file, place)?);
+        charts.extend(over_time::of(result, place));
     }
     charts.extend(throughput::ratios(result));
     charts.extend(throughput::floor(result));
