@@ -37,7 +37,9 @@ fn main() {
 fn result(runs: u64) -> Value {
     let mut histogram = hdrhistogram::Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds");
     for n in 1..=1_000_000u64 {
-        histogram.record(100 + n % 977 * (1 + n % 31) + if n % 99_991 == 0 { 1_000_000 } else { 0 }).expect("in bounds");
+        histogram
+            .record(100 + n % 977 * (1 + n % 31) + if n % 99_991 == 0 { 1_000_000 } else { 0 })
+            .expect("in bounds");
     }
     let mut packed = Vec::new();
     V2DeflateSerializer::new().serialize(&histogram, &mut packed).expect("packs");

@@ -12,7 +12,8 @@ fn root() -> &'static Path {
 /// The folder that the README's table names, and the table.
 fn table_of_the_readme() -> (PathBuf, String) {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let (_, rest) = readme.split_once("<!-- results: begin; made by results/run from ").expect("the README has a table");
+    let (_, rest) =
+        readme.split_once("<!-- results: begin; made by results/run from ").expect("the README has a table");
     let (folder, rest) = rest.split_once(": do not edit -->\n").unwrap();
     let (table, _) = rest.split_once("<!-- results: end -->").unwrap();
     (root().join(folder), table.to_owned())

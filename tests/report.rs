@@ -43,7 +43,10 @@ fn text_formats_are_stable() {
     insta::assert_snapshot!("report_hgrm", written("out-1-null-1-symmetric.hgrm"));
     // Charts 1 and 2 are lines of many points: what they show is compared with the JSON in the browser.
     for (chart, name) in [(3, "ratios"), (4, "floor"), (5, "stages"), (6, "outcomes")] {
-        insta::assert_snapshot!(format!("report_svg_{name}"), written(&format!("out-1-{chart}.svg")).replace("><", ">\n<"));
+        insta::assert_snapshot!(
+            format!("report_svg_{name}"),
+            written(&format!("out-1-{chart}.svg")).replace("><", ">\n<")
+        );
     }
     assert!(!at.join("out-1-7.svg").exists());
     let (code, _, stderr) = run(at, &["report", "result.json", "--format", "hgrm"]);
@@ -59,7 +62,8 @@ fn text_formats_are_stable() {
 fn the_page_is_stable() {
     let folder = tempdir().unwrap();
     let mut page = report(folder.path(), &result(), "html");
-    for (begin, end) in [("<style>", "</style>"), ("<script>", "</script>"), ("script-src '", "'"), ("<svg", "</svg>")] {
+    for (begin, end) in [("<style>", "</style>"), ("<script>", "</script>"), ("script-src '", "'"), ("<svg", "</svg>")]
+    {
         let parts: Vec<String> = page.split(begin).map(str::to_owned).collect();
         let kept = parts[1..].iter().map(|part| part.split_once(end).unwrap().1);
         page = std::iter::once(parts[0].as_str()).chain(kept).collect::<Vec<_>>().join("…");
@@ -158,7 +162,10 @@ fn differences_are_those_that_explain_finds() {
     let differing: Vec<&Value> = theirs.iter().filter(|cause| !cause["dropped_only_by"].is_null()).collect();
     assert_eq!(causes.len(), differing.len());
     for (ours, theirs) in causes.iter().zip(differing) {
-        assert_eq!((&ours["packets"], &ours["flows"], &ours["text"]), (&theirs["packets"], &theirs["flows"], &theirs["text"]));
+        assert_eq!(
+            (&ours["packets"], &ours["flows"], &ours["text"]),
+            (&theirs["packets"], &theirs["flows"], &theirs["text"])
+        );
         assert!(ours["examples"].as_array().unwrap().len() <= 5);
     }
     let sum: u64 = causes.iter().map(|cause| cause["packets"].as_u64().unwrap()).sum();
@@ -273,7 +280,8 @@ fn two_hundred_runs_make_a_page_of_a_few_megabytes() {
     let run = |n: u64| {
         let mut run = engine(&format!("stateful-{n}"), n % 20 + 1, 10.0 + n as f64);
         run["latency_ns"]["intervals"] = intervals(60);
-        run["outcomes"] = (0..8).map(|n| (format!("drop: reason {n}"), json!(n + 1))).collect::<serde_json::Map<_, _>>().into();
+        run["outcomes"] =
+            (0..8).map(|n| (format!("drop: reason {n}"), json!(n + 1))).collect::<serde_json::Map<_, _>>().into();
         run
     };
     many["runs"] = (0..200).map(run).collect();
@@ -283,18 +291,47 @@ fn two_hundred_runs_make_a_page_of_a_few_megabytes() {
     assert_eq!(page.matches("<g class=\"series\" data-line=").count(), 200 + 200 + 3 + 8);
 }
 
+/// The verbs, as the help lists them.
+fn verbs() -> Vec<String> {
+    let (_, help, _) = run(Path::new("."), &["--help"]);
+    let (_, list) = help.split_once("Commands:\n").unwrap();
+    let (list, _) = list.split_once("\n\n").unwrap();
+    // Indented by two; what goes on on the next line is indented by more.
+    let names = list.lines().filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    names.filter(|verb| *verb != "help").map(str::to_owned).collect()
+}
+
 #[test]
-fn completions_and_manual_pages_are_printed() {
-    let at = Path::new(".");
+fn completions_know_every_verb_and_shells_read_them() {
+    let folder = tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
-        let (code, stdout, _) = run(at, &["completions", shell]);
+        let (code, script, _) = run(folder.path(), &["completions", shell]);
         assert_eq!(code, 0);
-        assert!(stdout.contains("report") && stdout.contains("compare"), "{shell}");
+        for verb in verbs() {
+            assert!(script.contains(&verb), "{shell}: {verb}");
+        }
+        write(folder.path(), shell, script);
+        match std::process::Command::new(shell).args(["-n", shell]).current_dir(folder.path()).output() {
+            Ok(output) => assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr)),
+            Err(_) => eprintln!("SKIPPED: no {shell} to read its completions"),
+        }
     }
-    let (code, stdout, _) = run(at, &["man"]);
+}
+
+#[test]
+fn every_verb_has_a_manual_page() {
+    let at = Path::new(".");
+    let (code, page, _) = run(at, &["man"]);
     assert_eq!(code, 0);
-    assert!(stdout.contains(".TH ctbench 1"), "{stdout}");
-    let (_, stdout, _) = run(at, &["man", "diff"]);
-    assert!(stdout.contains("fail\\-above"), "{stdout}");
+    assert!(page.contains(".TH ctbench 1"), "{page}");
+    let verbs = verbs();
+    assert!(verbs.len() >= 14, "{verbs:?}");
+    for verb in verbs {
+        assert!(page.contains(&format!("ctbench\\-{verb}")), "{verb}");
+        let (code, page, _) = run(at, &["man", &verb]);
+        assert_eq!(code, 0);
+        assert!(page.contains(&format!(".TH ctbench-{verb} 1")) && page.contains("Example"), "{page}");
+    }
+    assert!(run(at, &["man", "diff"]).1.contains("fail\\-above"));
     assert_eq!(run(at, &["man", "nothing"]).0, 1);
 }

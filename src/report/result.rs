@@ -278,7 +278,7 @@ pub struct Run {
     /// Steering.
     #[serde(default = "symmetric", deserialize_with = "printable")]
     pub steering: String,
-    /// closed or paced.
+    /// closed, paced or search.
     #[serde(default = "closed", deserialize_with = "printable")]
     pub load: String,
     /// Where the load is paced.
@@ -311,6 +311,9 @@ pub struct Run {
     /// Latency.
     #[serde(default)]
     pub latency_ns: Option<Latency>,
+    /// The search for the highest rates: goals and trials, field by field.
+    #[serde(default)]
+    pub search: Option<Map<String, Value>>,
     /// ns a packet, by stage.
     #[serde(default)]
     pub stages_ns_per_packet: BTreeMap<String, Option<f64>>,

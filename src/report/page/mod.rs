@@ -61,7 +61,8 @@ impl Section {
         let tables = vec![tables::across(results)];
         Some(Section {
             title: format!("{} results", results.len()),
-            subtitle: "What remembering costs in each of them, and what they show together; below, each by itself.".into(),
+            subtitle: "What remembering costs in each of them, and what they show together; below, each by itself."
+                .into(),
             answer: Vec::new(),
             doubts: Vec::new(),
             charts: chart::load::of(results),

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 /// All that the result has figures for.
 pub(super) fn of(result: &ResultDocument) -> Vec<Table> {
     let tables = [
+        rates(result),
         throughput(result),
         latency(result),
         clean(result),
@@ -25,7 +26,8 @@ pub(super) fn of(result: &ResultDocument) -> Vec<Table> {
 /// What remembering costs, a row for every result and place of it.
 pub(super) fn across(results: &[ResultFile]) -> Table {
     // An open loop has no throughput of its own.
-    let timed = results.iter().map(|file| &file.result).filter(|result| result.runs.iter().any(|run| run.load != "paced"));
+    let timed =
+        results.iter().map(|file| &file.result).filter(|result| result.runs.iter().any(|run| run.load == "closed"));
     let rows = timed.flat_map(|result| {
         let differ = result.worlds.map_or(f64::NAN, |worlds| {
             let packets = worlds.stateful_only_accepts + worlds.stateless_only_accepts;
@@ -38,12 +40,18 @@ pub(super) fn across(results: &[ResultFile]) -> Table {
                 Some(worlds) if !worlds.comparable => "two different filters",
                 Some(_) => "no pair was measured",
             };
-            [vec![word(&result.scenario.name), word("–"), word(why)], vec![word("–"); 6], vec![number(differ, 3)]].concat()
+            [
+                vec![word(&result.scenario.name), word("–"), word("–"), word(why)],
+                vec![word("–"); 6],
+                vec![number(differ, 3)],
+            ]
+            .concat()
         });
         let rows = costs.into_iter().map(move |cost| {
             vec![
                 word(&result.scenario.name),
                 count(cost.stateful.cores),
+                word(&cost.stateful.steering),
                 word(&cost.stateful.engine),
                 number(cost.ns[0], 1),
                 word(&cost.stateless.engine),
@@ -59,6 +67,7 @@ pub(super) fn across(results: &[ResultFile]) -> Table {
     let columns = [
         "scenario",
         "cores",
+        "steering",
         "fastest stateful",
         "ns/packet",
         "fastest stateless",
@@ -100,7 +109,9 @@ fn head(run: &Run) -> Vec<Cell> {
 }
 
 fn throughput(result: &ResultDocument) -> Table {
-    let rows = result.runs.iter().map(|run| {
+    // An open loop's throughput is what it was offered.
+    let timed = result.runs.iter().filter(|run| run.load == "closed" || run.error.is_some());
+    let rows = timed.map(|run| {
         let mut row = head(run);
         match (run.measured(), &run.error) {
             (Some(throughput), _) => {
@@ -136,6 +147,22 @@ fn throughput(result: &ResultDocument) -> Table {
         "verdict",
     ];
     table("Throughput", &columns, rows.collect())
+}
+
+/// The highest rates that were searched for.
+fn rates(result: &ResultDocument) -> Table {
+    let rows = result.runs.iter().flat_map(|run| {
+        let goals = run.search.as_ref().and_then(|search| search.get("goals")?.as_array());
+        goals.into_iter().flatten().map(move |goal| {
+            let mpps =
+                |field: &str| number(goal.get(field).and_then(Value::as_f64).map_or(f64::NAN, |pps| pps / 1e6), 3);
+            let text = |field: &str| word(&goal.get(field).map_or_else(|| "–".to_owned(), text_of));
+            let rates = ["conditional_throughput_pps", "lower_pps", "upper_pps"].map(mpps);
+            [head(run), vec![text("name")], rates.to_vec(), vec![text("status")]].concat()
+        })
+    });
+    let columns = [&LATENCY[..3], &["goal", "Mpps", "lower bound", "upper bound", "status"]].concat();
+    table("Highest rates that meet a goal", &columns, rows.collect())
 }
 
 const LATENCY: [&str; 9] = ["engine", "cores", "steering", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
@@ -188,7 +215,8 @@ fn stages(result: &ResultDocument) -> Table {
 /// Why the worlds differ.
 fn causes(result: &ResultDocument) -> Table {
     let rows = result.differences.iter().flat_map(|differences| &differences.causes).map(|cause| {
-        let ports: Vec<String> = cause.ports.iter().map(|(port, packets)| format!("{port}: {}", thousands(*packets))).collect();
+        let ports: Vec<String> =
+            cause.ports.iter().map(|(port, packets)| format!("{port}: {}", thousands(*packets))).collect();
         vec![
             word(&cause.dropped_by),
             word(&format!("{} {}", cause.role, cause.direction)),
@@ -200,7 +228,8 @@ fn causes(result: &ResultDocument) -> Table {
         ]
     });
     let mut rows: Vec<Vec<Cell>> = rows.collect();
-    if let Some(more) = result.differences.as_ref().map(|differences| differences.more_causes).filter(|more| *more > 0) {
+    if let Some(more) = result.differences.as_ref().map(|differences| differences.more_causes).filter(|more| *more > 0)
+    {
         let text = format!("and {}: `ctbench explain` lists them", counted(more, "further cause"));
         rows.push([vec![word("–"); 6], vec![word(&text)]].concat());
     }

@@ -13,6 +13,7 @@ mod svg;
 mod throughput;
 
 use crate::report::result::{ResultDocument, ResultError, ResultFile, Run};
+use crate::report::text::counted;
 
 /// A chart, ready to be put into a page or a file of its own.
 #[derive(Clone, Debug)]
@@ -45,6 +46,7 @@ pub(super) fn of(file: &ResultFile) -> Result<Vec<Chart>, ResultError> {
     for place in &places {
         charts.extend(percentiles::of(file, place)?);
         charts.extend(over_time::of(result, place));
+        charts.extend(load::of_search(result, place));
     }
     charts.extend(throughput::ratios(result));
     charts.extend(throughput::floor(result));
@@ -83,6 +85,16 @@ fn engines_of<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<&'a str> {
         }
     }
     engines
+}
+
+/// A run's name in a row: with steering and load only where they tell runs apart, for rows are narrow.
+fn row_name(result: &ResultDocument, run: &Run) -> String {
+    let alike = |other: &Run| (&other.steering, &other.load) == (&run.steering, &run.load);
+    if result.runs.iter().all(alike) {
+        format!("{}, {}", run.engine, counted(run.cores, "core"))
+    } else {
+        format!("{}, {}", run.engine, run.place())
+    }
 }
 
 /// Stateless dashed, stateful solid, neither dotted: seen at a glance, and without colours.

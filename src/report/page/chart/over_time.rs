@@ -10,7 +10,8 @@ use crate::report::text::{thousands, time};
 pub(super) fn of(result: &ResultDocument, place: &str) -> Option<Chart> {
     let engines = engines(result);
     let line = |run: &Run| {
-        let points: Vec<Point> = run.latency_ns.iter().flat_map(|latency| &latency.intervals).filter_map(point).collect();
+        let points: Vec<Point> =
+            run.latency_ns.iter().flat_map(|latency| &latency.intervals).filter_map(point).collect();
         Line { name: run.engine.clone(), style: style(&engines, &run.engine), points }
     };
     let runs = result.runs.iter().filter(|run| run.error.is_none() && run.place() == place);

@@ -1,7 +1,7 @@
 //! What a whole is made of: the time of a packet by stage, the packets by how they ended.
 
 use super::rows::{Bar, Bars};
-use super::{COLOURS, Chart};
+use super::{COLOURS, Chart, row_name};
 use crate::report::result::{ResultDocument, Run, plain};
 use crate::report::text::thousands;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub(super) fn stages(result: &ResultDocument) -> Option<Chart> {
     let known: Vec<&str> = STAGES.into_iter().filter(|stage| runs.iter().any(|run| of(run, stage).is_some())).collect();
     let bars = runs.iter().map(|run| {
         let parts: Vec<f64> = known.iter().map(|stage| of(run, stage).unwrap_or(0.0)).collect();
-        Bar { name: format!("{}, {}", run.engine, run.place()), value: ns(parts.iter().sum()), parts }
+        Bar { name: row_name(result, run), value: ns(parts.iter().sum()), parts }
     });
     let bars = Bars {
         title: "Where a packet's time goes".into(),

@@ -175,7 +175,8 @@ mod tests {
         let seconds = Axis::around([0.0, 57.0].into_iter(), Scale::Linear, Unit::Seconds, [0.0, 57.0]).unwrap();
         let names: Vec<String> = seconds.ticks().into_iter().map(|(_, name)| name).collect();
         assert_eq!(names, ["0 s", "20 s", "40 s"]);
-        let narrow = Axis::around([3e5, 9e5].into_iter(), Scale::Logarithmic, Unit::PacketsPerSecond, [0.0, 1.0]).unwrap();
+        let narrow =
+            Axis::around([3e5, 9e5].into_iter(), Scale::Logarithmic, Unit::PacketsPerSecond, [0.0, 1.0]).unwrap();
         let names: Vec<String> = narrow.ticks().into_iter().map(|(_, name)| name).collect();
         assert_eq!(names, ["100 kpps", "200 kpps", "500 kpps", "1 Mpps"]);
         let nines = Axis::around([3.3].into_iter(), Scale::Nines, Unit::Share, [0.0, 4.0]).unwrap();

@@ -1,18 +1,18 @@
 //! Throughput: as a multiple of the baseline's, and time a packet beside the machine's floor.
 
-use super::Chart;
 use super::rows::{Dot, Dots};
+use super::{Chart, row_name};
 use crate::report::result::{Comparison, ResultDocument};
+use crate::report::text::counted;
 
 /// Throughput as a multiple of the baseline's, with intervals.
 pub(super) fn ratios(result: &ResultDocument) -> Option<Chart> {
-    let finite =
-        |c: &&Comparison| c.ratio > 0.0 && c.ci95.iter().all(|bound| *bound > 0.0) && c.ci95[1].is_finite();
+    let finite = |c: &&Comparison| c.ratio > 0.0 && c.ci95.iter().all(|bound| *bound > 0.0) && c.ci95[1].is_finite();
     let compared: Vec<&Comparison> = result.comparisons.iter().filter(finite).collect();
     let baseline = &compared.first()?.baseline;
     let rows = compared.iter().map(|c| {
         let value = format!("{:.3} ({:.3} to {:.3})", c.ratio, c.ci95[0], c.ci95[1]);
-        let name = format!("{}, {}", c.engine, cores(c.cores));
+        let name = format!("{}, {}", c.engine, counted(c.cores, "core"));
         Dot {
             said: format!("{name}: {value}, {}", c.verdict),
             value: format!("× {:.3} {}", c.ratio, c.verdict),
@@ -45,7 +45,7 @@ pub(super) fn floor(result: &ResultDocument) -> Option<Chart> {
         let throughput = run.measured().filter(|t| t.ci95.iter().all(|bound| *bound > 0.0 && bound.is_finite()))?;
         let ns = 1e9 / throughput.pps;
         let [low, high] = [1e9 / throughput.ci95[1], 1e9 / throughput.ci95[0]];
-        let name = format!("{}, {}", run.engine, run.place());
+        let name = row_name(result, run);
         let floor = ns / probe.line_ns;
         Some(Dot {
             said: format!("{name}: {ns:.1} ns a packet ({low:.1} to {high:.1}), {floor:.2} times the floor"),
@@ -60,9 +60,15 @@ pub(super) fn floor(result: &ResultDocument) -> Option<Chart> {
             },
         })
     });
-    let mut marks = vec![(probe.line_ns, format!("the floor: {:.1} ns for a random cache line asked for ahead of use", probe.line_ns))];
+    let mut marks = vec![(
+        probe.line_ns,
+        format!("the floor: {:.1} ns for a random cache line asked for ahead of use", probe.line_ns),
+    )];
     if probe.dependent_ns > 0.0 && probe.dependent_ns.is_finite() {
-        marks.push((probe.dependent_ns, format!("{:.0} ns for a random cache line that is waited for", probe.dependent_ns)));
+        marks.push((
+            probe.dependent_ns,
+            format!("{:.0} ns for a random cache line that is waited for", probe.dependent_ns),
+        ));
     }
     let said: Vec<&str> = marks.iter().map(|(_, said)| said.as_str()).collect();
     let dots = Dots {
@@ -76,8 +82,4 @@ pub(super) fn floor(result: &ResultDocument) -> Option<Chart> {
         unit: " ns",
     };
     dots.draw()
-}
-
-fn cores(n: u64) -> String {
-    if n == 1 { "1 core".to_owned() } else { format!("{n} cores") }
 }
