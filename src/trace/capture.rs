@@ -81,7 +81,7 @@ impl Capture {
 
     /// The (first) file's name.
     pub fn path(&self) -> &Path {
-        self.sources.first().map_or(Path::new(""), |source| &source.path)
+        self.sources.first().map_or(Path::new(""), |source| &source.origin.path)
     }
 
     /// SHA-256 of the file as it is, in hexadecimal; of several, of their bytes one after the other.
@@ -95,11 +95,9 @@ impl Capture {
 impl Source {
     /// That it is a capture, or at least compressed: of what, is seen when it is decompressed.
     fn check(&self) -> Result<(), TraceError> {
-        match self.packing {
+        match self.origin.packing {
             Some(_) => Ok(()),
-            None => {
-                Records::begin(&self.bytes).map(drop).map_err(|why| super::frames::no_records(self, why, &self.bytes))
-            }
+            None => Records::begin(&self.bytes).map(drop).map_err(|why| self.origin.no_records(why, &self.bytes)),
         }
     }
 }

@@ -14,6 +14,7 @@ mod capture;
 mod elephant;
 mod error;
 mod fragments;
+mod framer;
 mod frames;
 mod headers;
 mod info;
