@@ -11,7 +11,7 @@ pub struct Busy(Arc<Sum>);
 #[derive(Debug, Default)]
 struct Sum {
     ns: AtomicU64,
-    /// The system does not tell how long threads run.
+    /// The system does not tell how long threads run, or nobody waits for them.
     unknown: AtomicBool,
 }
 
@@ -37,7 +37,12 @@ impl Busy {
         }
     }
 
-    /// The sum in ns. `None` where the system does not tell.
+    /// Not all of it will be known.
+    pub fn give_up(&self) {
+        self.add(None);
+    }
+
+    /// The sum in ns. `None` where it is not known.
     pub fn ns(&self) -> Option<u64> {
         (!self.0.unknown.load(Relaxed)).then(|| self.0.ns.load(Relaxed))
     }

@@ -44,19 +44,10 @@ impl Capture {
         self
     }
 
-    /// The captures of a folder, by name. Their packets are put in order of time.
+    /// The captures of a folder. Their packets are put in order of time.
     fn add_folder(&mut self, folder: &Path) -> Result<(), TraceError> {
-        let io = |source| TraceError::Io { path: folder.to_owned(), source };
-        let mut paths = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            if path.is_file() {
-                paths.push(path);
-            }
-        }
-        paths.sort();
         let before = self.sources.len();
-        for path in paths {
+        for path in files_of(folder)? {
             match Source::open(&path).and_then(|source| source.check().map(|()| source)) {
                 Ok(source) => self.sources.push(source),
                 Err(TraceError::Empty(path) | TraceError::NotACapture { path, .. }) => self.skipped.push(path),
@@ -90,6 +81,20 @@ impl Capture {
         self.sources.iter().for_each(|source| hash.update(&**source.headers.as_ref().unwrap_or(&source.bytes)));
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// The files of a folder, by name.
+pub(super) fn files_of(folder: &Path) -> Result<Vec<PathBuf>, TraceError> {
+    let io = |source| TraceError::Io { path: folder.to_owned(), source };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.is_file() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 impl Source {

@@ -63,16 +63,21 @@ impl Framer {
         let mut chunk = match chunk {
             Ok(chunk) => chunk,
             Err(error) => {
-                let Some(packing) = self.origin.packing else {
-                    return Err(TraceError::Io { path: self.origin.path.clone(), source: error });
+                let reason = match self.origin.packing {
+                    Some(packing) => format!("the {} data is damaged or cut off: {error}", packing.name()),
+                    None => format!("reading failed: {error}"),
                 };
-                let reason = format!("the {} data is damaged or cut off: {error}", packing.name());
-                if self.records.is_none() {
-                    let why = NoRecords::Header { format: packing.name(), reason };
-                    return Err(self.origin.no_records(why, &[]));
-                }
-                self.stop = Stop::Damaged(reason);
-                return Ok(None);
+                return match (&self.records, self.origin.packing) {
+                    (Some(_), _) => {
+                        self.stop = Stop::Damaged(reason);
+                        Ok(None)
+                    }
+                    (None, Some(packing)) => {
+                        let why = NoRecords::Header { format: packing.name(), reason };
+                        Err(self.origin.no_records(why, &[]))
+                    }
+                    (None, None) => Err(TraceError::Io { path: self.origin.path.clone(), source: error }),
+                };
             }
         };
         let start = match HEADROOM.checked_sub(self.rest.len()) {

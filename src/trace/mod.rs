@@ -27,6 +27,7 @@ mod select;
 mod sequence;
 mod share;
 mod source;
+pub mod stream;
 mod summary;
 pub mod synthesis;
 mod unpack;
