@@ -234,8 +234,12 @@ impl Workload {
             Kind::StatefulOwnerLinear => self.owned::<L, _, U>(cores, user, |owned| self.our_table::<OwnerOnly>(owned)),
             Kind::StatefulLockFreeLinear => self.shared::<L, _, U>(cores, user, self.lock_free()),
             Kind::StatefulLockFreeCompiled => self.shared::<C, _, U>(cores, user, self.lock_free()),
-            Kind::StatefulBucketLockLinear => self.shared::<L, _, U>(cores, user, self.our_table::<BucketLock>(&|_| true)),
-            Kind::StatefulLockedLinear => self.shared::<L, _, U>(cores, user, Locked::new(self.geometry, self.config.on_full)),
+            Kind::StatefulBucketLockLinear => {
+                self.shared::<L, _, U>(cores, user, self.our_table::<BucketLock>(&|_| true))
+            }
+            Kind::StatefulLockedLinear => {
+                self.shared::<L, _, U>(cores, user, Locked::new(self.geometry, self.config.on_full))
+            }
             #[cfg(feature = "contenders")]
             Kind::StatefulPapayaLinear => self.contender::<L, U, crate::table::papaya::Papaya>(cores, user),
             #[cfg(feature = "contenders")]
@@ -266,7 +270,8 @@ impl Workload {
     /// An engine with a table for each core, for the shards that the core owns.
     fn owned<'a, R: Form + 'a, T: OwnedTable + 'a, U: Use<'a>>(
         &'a self,
-        cores: usize, user: U,
+        cores: usize,
+        user: U,
         table: impl Fn(&dyn Fn(u32) -> bool) -> T,
     ) -> Option<U::Made> {
         let tables = (0..cores).map(|core| table(&|shard| shard as usize % cores == core)).collect();
@@ -276,7 +281,8 @@ impl Workload {
     /// An engine with one table for all cores.
     fn shared<'a, R: Form + 'a, T: SharedTable + 'a, U: Use<'a>>(
         &'a self,
-        cores: usize, user: U,
+        cores: usize,
+        user: U,
         table: T,
     ) -> Option<U::Made> {
         Some(user.setup(SharedSetup { parts: self.parts::<R>()?, table, cores, allowance: self.allowance() }))
@@ -288,7 +294,11 @@ impl Workload {
         cores: usize,
         user: U,
     ) -> Option<U::Made> {
-        self.shared::<L, _, U>(cores, user, crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full))
+        self.shared::<L, _, U>(
+            cores,
+            user,
+            crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full),
+        )
     }
 
     fn allowance(&self) -> Option<Allowance> {

@@ -85,7 +85,8 @@ impl Reassembly {
         let room = PIECE_BYTES + piece.bytes.len();
         while let Some(oldest) = self.oldest_first.front().copied()
             && oldest != key
-            && (self.bytes + room > MAX_BYTES || (self.waiting.len() >= MAX_WAITING && !self.waiting.contains_key(&key)))
+            && (self.bytes + room > MAX_BYTES
+                || (self.waiting.len() >= MAX_WAITING && !self.waiting.contains_key(&key)))
         {
             self.give_up(&oldest);
         }

@@ -78,7 +78,11 @@ pub(super) fn unpack<T>(packed: &[u8], packing: Packing, receive: impl FnOnce(Re
 }
 
 /// The same of a stream, whose end may be far: the chunks as they come.
-pub(super) fn unpack_stream(packed: impl BufRead + Send + 'static, packing: Packing, busy: Busy) -> io::Result<Receiver<Chunk>> {
+pub(super) fn unpack_stream(
+    packed: impl BufRead + Send + 'static,
+    packing: Packing,
+    busy: Busy,
+) -> io::Result<Receiver<Chunk>> {
     let (sender, receiver) = sync_channel(WAITING);
     thread::Builder::new().name("unpack".into()).spawn(move || {
         send(packed, packing, &sender);

@@ -17,5 +17,5 @@ mod serve;
 
 pub use pass::{Consumer, StreamPass, stream_pass};
 pub use pipeline::{Pipeline, Stages};
-pub use referee::{Refereed, Referee};
+pub use referee::{Referee, Refereed};
 pub use serve::{Serve, Served};

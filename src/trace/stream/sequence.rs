@@ -2,8 +2,8 @@
 
 use super::batch::DecodedBatch;
 use crate::packet::{Ignored, Packet, flags};
-use crate::trace::{Selection, Summary};
 use crate::trace::sequence::Sequencer;
+use crate::trace::{Selection, Summary};
 use std::collections::{BTreeMap, HashSet};
 
 /// Takes what comes out, in trace order. Numbers are those of frames, from 1.
@@ -111,7 +111,9 @@ impl Sequence {
     /// A datagram of which a piece is left out is not whole.
     fn complete(&mut self, number: u64, packet: &Packet, pieces: Vec<u64>, sink: &mut impl Sink) {
         let mut all = pieces;
-        if self.left_out.is_empty() || !(self.left_out.contains(&number) || all.iter().any(|p| self.left_out.contains(p))) {
+        if self.left_out.is_empty()
+            || !(self.left_out.contains(&number) || all.iter().any(|p| self.left_out.contains(p)))
+        {
             return sink.datagram(number, packet, all);
         }
         all.push(number);
