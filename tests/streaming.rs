@@ -182,7 +182,7 @@ fn generated_traces_also_with_full_tables() {
     for (profile, ..) in PROFILES {
         let path = generated(folder.path(), profile, 30_000, 7);
         for (entries, profile) in [(65_536, Profile::Linux), (64, Profile::Aws)] {
-            let mut case = Case::new(&[path.clone()], &GENERATED, profile);
+            let mut case = Case::new(std::slice::from_ref(&path), &GENERATED, profile);
             (case.groups, case.acl, case.entries) = (Some(groups.clone()), Some(acl.clone()), entries);
             case.check(&format!("{} with {entries} entries", path.display()));
         }
@@ -223,7 +223,7 @@ fn a_part_of_a_trace() {
         [(None, None, Some(1)), (None, None, Some(12_345)), (Some(1), Some(3), None), (Some(1), None, Some(0))]
     {
         let ns = |seconds: Option<u64>| seconds.map(|seconds| start + seconds * 10_000_000);
-        let mut case = Case::new(&[path.clone()], &GENERATED, Profile::Linux);
+        let mut case = Case::new(std::slice::from_ref(&path), &GENERATED, Profile::Linux);
         case.selection = Selection { from_ns: ns(from), until_ns: ns(until), limit };
         case.check(&format!("{:?}", case.selection));
     }
@@ -249,13 +249,13 @@ fn a_cut_file_gives_what_was_whole() {
     let whole = fs::read(generated(folder.path(), "web", 3_000, 3)).unwrap();
     for len in [24, 25, 40, 41, whole.len() - 1, whole.len() / 2] {
         let path = write(folder.path(), "cut", &whole[..len]);
-        let pass = Case::new(&[path.clone()], &GENERATED, Profile::Linux).check("cut");
+        let pass = Case::new(std::slice::from_ref(&path), &GENERATED, Profile::Linux).check("cut");
         let preloaded = Capture::open(&path).unwrap();
         assert_eq!(&pass.summary, preloaded.frames().unwrap().summary());
     }
     let packed = gzip(&whole);
     let path = write(folder.path(), "cut", &packed[..packed.len() / 2]);
-    let pass = Case::new(&[path.clone()], &GENERATED, Profile::Linux).check("cut");
+    let pass = Case::new(std::slice::from_ref(&path), &GENERATED, Profile::Linux).check("cut");
     assert_eq!(&pass.summary, Capture::open(&path).unwrap().frames().unwrap().summary());
     assert_eq!(pass.summary.cuts.len(), 1);
 }

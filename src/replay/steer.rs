@@ -3,6 +3,7 @@
 
 use crate::engine::registry::Kind;
 use crate::engine::{Decision, Reason, State, Verdict};
+use crate::measure::Span;
 use crate::packet::{Direction, FlowKey, Packet};
 use crate::table::FlowHash;
 use crate::trace::Trace;
@@ -84,6 +85,8 @@ pub struct Steered {
     pub lanes: Vec<Lane>,
     /// How they were handed out.
     pub steering: Steering,
+    /// The trace's time, which latencies are shown over.
+    pub span: Span,
     stream: Stream,
     evaluated: usize,
 }
@@ -157,7 +160,7 @@ pub fn steer(trace: &Trace, stream: Stream, steering: Steering, cores: usize, ha
             }
         }
     }
-    Steered { lanes, steering, stream, evaluated: trace.packets.len() }
+    Steered { lanes, steering, span: Span::of(trace), stream, evaluated: trace.packets.len() }
 }
 
 /// The flow key with its ends in the order source, destination: what ordinary receive-side scaling

@@ -74,14 +74,12 @@ pub fn stream_pass(
         for ((consumer, stream), busy) in consumers.iter_mut().zip(&streams).zip(&evaluating) {
             let (takers, receivers): (Vec<_>, Vec<_>) =
                 (0..consumer.cores).map(|_| sync_channel::<Arc<LaneBatch>>(WAITING)).unzip();
-            let lanes = match distributor.lanes.iter_mut().position(|lanes| lanes.is(*stream, consumer.cores)) {
-                Some(known) => &mut distributor.lanes[known],
-                None => {
-                    distributor.lanes.push(Lanes::new(*stream, consumer.cores, workload.burst));
-                    distributor.lanes.last_mut().expect("one was pushed")
-                }
-            };
-            lanes.add(takers);
+            let known = distributor.lanes.iter().position(|lanes| lanes.is(*stream, consumer.cores));
+            let lanes = known.unwrap_or_else(|| {
+                distributor.lanes.push(Lanes::new(*stream, consumer.cores, workload.burst));
+                distributor.lanes.len() - 1
+            });
+            distributor.lanes[lanes].add(takers);
             engines.push(scope.spawn(move || consumer.engine.serve(receivers, busy)));
         }
         let (to_referee, turns) = sync_channel::<Turn>(WAITING);
