@@ -6,8 +6,13 @@ use super::result::{ResultError, ResultFile};
 use std::fmt::Write;
 
 /// Tables that are seen at once; the others open on a click.
-const OPEN: [&str; 4] =
-    ["What remembering costs", "Highest rates that meet a goal", "Throughput", "Why the two worlds differ"];
+const OPEN: [&str; 5] = [
+    "What remembering costs",
+    "Points of the sweep",
+    "Highest rates that meet a goal",
+    "Throughput",
+    "Why the two worlds differ",
+];
 
 /// The format.
 pub struct Markdown;

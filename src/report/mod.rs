@@ -18,6 +18,7 @@ pub mod picture;
 pub mod plain;
 pub mod rank;
 pub mod result;
+pub mod swept;
 pub mod text;
 pub mod verdicts;
 

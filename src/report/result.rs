@@ -5,6 +5,7 @@
 
 use super::differences::Differences;
 use super::json::SCHEMA;
+use super::swept::Sweep;
 use base64::Engine as _;
 use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
@@ -178,6 +179,9 @@ pub struct ResultDocument {
     /// On which flows they differ, and why.
     #[serde(default)]
     pub differences: Option<Differences>,
+    /// The points of a sweep.
+    #[serde(default)]
+    pub sweep: Option<Sweep>,
     /// One engine on so many cores each.
     pub runs: Vec<Run>,
     /// With bursts of one packet.

@@ -3,6 +3,7 @@
 use crate::measure::statistics::{Estimate, paired_difference, paired_ratio};
 use crate::report::COMPARABLE_SHARE;
 use crate::report::result::{ResultDocument, Run};
+use crate::report::swept::Crossing;
 use crate::report::text::{counted, thousands};
 
 /// Seed of the bootstrap: the same file gives the same intervals.
@@ -32,6 +33,18 @@ pub(super) fn of(result: &ResultDocument) -> Vec<String> {
             "{wrong} of {} runs failed or gave wrong verdicts: they have no figures.",
             result.runs.len()
         ));
+    }
+    if let Some(sweep) = &result.sweep {
+        for rest in sweep.rests() {
+            let crossings = sweep.crossings(rest);
+            if !crossings.is_empty() {
+                answer.push(format!("On {}, {}: {}", counted(rest.0, "core"), rest.1, crossover(&crossings)));
+            }
+        }
+        if answer.is_empty() {
+            answer.push("No pair of a stateful and a stateless engine was measured.".into());
+        }
+        return answer;
     }
     let Some(worlds) = &result.worlds else {
         answer.push("Only one world's rules were given, so stateful and stateless cannot be compared.".into());
@@ -75,6 +88,30 @@ pub(super) fn of(result: &ResultDocument) -> Vec<String> {
         ));
     }
     answer
+}
+
+/// From how many rules on remembering is cheaper, by number of flows.
+pub(super) fn crossover(crossings: &[Crossing]) -> String {
+    let is_cheaper = |crossing: &&Crossing| crossing.is_clear && crossing.times < 1.0;
+    let cheaper = crossings.iter().filter(is_cheaper).count();
+    let mut text = format!("remembering is cheaper than the rules at {cheaper} of {} combinations", crossings.len());
+    let mut flows: Vec<Option<u64>> = crossings.iter().map(|crossing| crossing.flows).collect();
+    flows.sort_unstable();
+    flows.dedup();
+    let from = flows.into_iter().filter_map(|flows| {
+        // Crossings ascend by rules: the last that is not cheaper ends the search from above.
+        let here: Vec<&Crossing> = crossings.iter().filter(|crossing| crossing.flows == flows).collect();
+        let cheaper = here.iter().rev().take_while(|crossing| is_cheaper(crossing)).last()?;
+        let rules = thousands(cheaper.rules?);
+        Some(flows.map_or(format!("from {rules} rules on"), |flows| {
+            format!("with {} flows from {rules} rules on", thousands(flows))
+        }))
+    });
+    let from: Vec<String> = from.collect();
+    if !from.is_empty() {
+        text = format!("{text}, {}", from.join(", "));
+    }
+    text + "."
 }
 
 /// At every place of a result whose worlds mean the same.

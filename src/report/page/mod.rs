@@ -5,6 +5,7 @@ pub mod chart;
 mod tables;
 
 use super::result::{ResultError, ResultFile};
+use super::text::{counted, thousands};
 use chart::Chart;
 
 /// A cell: what is shown, and by what it sorts.
@@ -80,16 +81,18 @@ impl Section {
         };
         let rules = [count("security_groups", "security group"), count("network_acl", "network ACL")];
         let rules: Vec<String> = rules.into_iter().flatten().collect();
-        let subtitle = format!(
-            "{} · {} packets, {} flows · {} · {}, {} cores · {}",
-            result.scenario.trace,
-            super::text::thousands(result.scenario.packets),
-            super::text::thousands(result.scenario.flows),
-            rules.join(", "),
-            result.host("cpu"),
-            result.host("cores"),
-            result.date()
-        );
+        let what = match &result.sweep {
+            Some(sweep) => format!("sweep of {}; {}", counted(sweep.points.len() as u64, "point"), sweep.settings),
+            None => format!(
+                "{} · {} packets, {} flows · {}",
+                result.scenario.trace,
+                thousands(result.scenario.packets),
+                thousands(result.scenario.flows),
+                rules.join(", "),
+            ),
+        };
+        let machine = format!("{}, {} cores", result.host("cpu"), result.host("cores"));
+        let subtitle = format!("{what} · {machine} · {}", result.date());
         Ok(Section {
             title: result.scenario.name.clone(),
             subtitle,

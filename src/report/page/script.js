@@ -53,7 +53,7 @@ for (const chart of document.querySelectorAll(".chart")) {
   const begin = () => {
     if (marks) return;
     // A native tooltip would say the same once more.
-    marks = [...svg.querySelectorAll(side ? ".series circle" : ".series > rect, g.series[data-value], .cell")].map((mark) => ({ mark, text: says(mark) }));
+    marks = [...svg.querySelectorAll(side ? ".series circle" : ".series > rect[data-value], g.series[data-value]")].map((mark) => ({ mark, text: says(mark) }));
     for (const { mark } of marks) mark.querySelector(":scope > title").remove();
     stops = side ? [...new Set(marks.map(({ mark }) => Number(mark.getAttribute("cx"))))].sort((a, b) => a - b) : marks;
     readout = document.createElement("div");

@@ -2,12 +2,14 @@
 
 use super::{Cell, Table, answer};
 use crate::report::result::{Latency, QUANTILES, ResultDocument, ResultFile, Run, plain, text_of};
+use crate::report::swept::SweepPoint;
 use crate::report::text::{counted, thousands, time};
 use serde_json::{Map, Value};
 
 /// All that the result has figures for.
 pub(super) fn of(result: &ResultDocument) -> Vec<Table> {
     let tables = [
+        points(result),
         rates(result),
         throughput(result),
         latency(result),
@@ -147,6 +149,35 @@ fn throughput(result: &ResultDocument) -> Table {
         "verdict",
     ];
     table("Throughput", &columns, rows.collect())
+}
+
+/// The points of a sweep. What was not swept at any point has no column.
+fn points(result: &ResultDocument) -> Table {
+    type Swept = fn(&SweepPoint) -> Option<u64>;
+    const SWEPT: [(&str, Swept); 5] = [
+        ("rules", |p| p.rules),
+        ("flows", |p| p.flows),
+        ("new flows/s", |p| p.churn),
+        ("entries", |p| p.capacity),
+        ("offered pps", |p| p.pps),
+    ];
+    let points = || result.sweep.iter().flat_map(|sweep| &sweep.points);
+    let swept: Vec<(&str, Swept)> =
+        SWEPT.into_iter().filter(|(_, of)| points().any(|point| of(point).is_some())).collect();
+    let rows = points().map(|point| {
+        let some = |value: Option<u64>| value.map_or_else(|| word("–"), count);
+        let [mpps, low, high] = point.throughput().unwrap_or([f64::NAN; 3]);
+        let mut row = vec![word(&point.engine), count(point.cores), word(&point.steering)];
+        row.extend(swept.iter().map(|(_, of)| some(of(point))));
+        row.push(count(point.burst));
+        row.extend([number(mpps, 2), number(low, 2), number(high, 2), number(1e3 / mpps, 1)]);
+        row.extend([duration(point.p50_ns), duration(point.p99_ns), some(point.lost)]);
+        row.push(word(point.error.as_deref().unwrap_or("")));
+        row
+    });
+    let names: Vec<&str> = swept.iter().map(|(name, _)| *name).collect();
+    let figures = ["burst", "Mpps", "95 % from", "to", "ns/packet", "p50", "p99", "lost", "error"];
+    table("Points of the sweep", &[&LATENCY[..3], &names, &figures].concat(), rows.collect())
 }
 
 /// The highest rates that were searched for.

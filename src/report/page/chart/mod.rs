@@ -5,6 +5,7 @@
 
 mod lines;
 pub(super) mod load;
+mod map;
 mod over_time;
 mod parts;
 mod percentiles;
@@ -48,6 +49,7 @@ pub(super) fn of(file: &ResultFile) -> Result<Vec<Chart>, ResultError> {
         charts.extend(over_time::of(result, place));
         charts.extend(load::of_search(result, place));
     }
+    charts.extend(result.sweep.iter().flat_map(map::of));
     charts.extend(throughput::ratios(result));
     charts.extend(throughput::floor(result));
     charts.extend(parts::stages(result));
