@@ -3,7 +3,7 @@
 mod common;
 
 use assert_cmd::Command;
-use common::results::{engine, intervals, result};
+use common::results::{engine, intervals, result, search, sweep};
 use common::write;
 use serde_json::{Value, json};
 use std::fs;
@@ -110,6 +110,31 @@ fn several_results_are_shown_together() {
     assert!(!page.contains("Latency against offered load") && page.contains("What remembering costs"));
     let (_, page, _) = run(at, &["report", "a.json", "--format", "html"]);
     assert!(!page.contains("What remembering costs"));
+}
+
+#[test]
+fn sweeps_and_searches_have_charts_and_tables() {
+    let folder = tempdir().unwrap();
+    let at = folder.path();
+    insta::assert_snapshot!("report_sweep", report(at, &sweep(), "md"));
+    run(at, &["report", "result.json", "-o", "map.svg"]);
+    let map = fs::read_to_string(at.join("map-1-1.svg")).or_else(|_| fs::read_to_string(at.join("map.svg"))).unwrap();
+    insta::assert_snapshot!("report_svg_map", map.replace("><", ">\n<"));
+    let text = report(at, &search(), "txt");
+    assert!(text.contains("NDR   2.500        2.500        2.600  found"), "{text}");
+    let page = report(at, &search(), "html");
+    assert!(page.contains("null: 2 Mpps offered: p99 2.00 us, p50 500 ns, 0.000 % lost"), "{page}");
+    assert!(page.contains("null: 3 Mpps offered: p99 900 us, p50 500 ns, 7.000 % lost"));
+    // One combination is no map, and figures that are none are no combination.
+    let mut none = sweep();
+    for point in none["sweep"]["points"].as_array_mut().unwrap().iter_mut().skip(2) {
+        point["mpps"] = Value::Null;
+    }
+    assert!(!report(at, &none, "html").contains("<svg"));
+    none["sweep"]["points"] = json!([]);
+    for format in ["html", "md", "txt", "csv", "openmetrics"] {
+        assert!(!report(at, &none, format).contains("NaN"), "{format}");
+    }
 }
 
 /// Its output on a terminal, where `script` (util-linux) can make one.

@@ -63,3 +63,43 @@ pub fn result() -> Value {
         "comparisons": [compared("null", 6.7, "faster"), compared("stateful-lockfree-linear", 0.267, "slower")],
     })
 }
+
+/// A sweep over rules and flows: scanning rules takes 1 ns each, remembering 20 ns and more with more flows.
+pub fn sweep() -> Value {
+    let mut points = Vec::new();
+    for rules in [10, 100, 1_000] {
+        for flows in [1_000, 1_000_000] {
+            let stateful = if flows == 1_000 { 20.0 } else { 100.0 };
+            for (engine, ns) in [("stateless-linear", f64::from(rules)), ("stateful-lockfree-linear", stateful)] {
+                let mpps = 1e3 / ns;
+                points.push(json!({
+                    "engine": engine, "cores": 1, "steering": "symmetric", "rules": rules, "flows": flows, "churn": null, "burst": 32,
+                    "capacity": null, "pps": null, "mpps": mpps, "mpps_low": mpps * 0.99, "mpps_high": mpps * 1.01, "noise_floor": 0.01,
+                    "p50_ns": 100, "p99_ns": 900, "lost": null, "error": null
+                }));
+            }
+        }
+    }
+    json!({
+        "schema": 1, "ctbench": { "version": "9.9.9", "commit": "abc" }, "command": "ctbench sweep", "started": 1_700_000_000,
+        "host": { "cpu": "A CPU", "cores": 2 }, "scenario": { "name": "Made-up rules and flows" },
+        "runs": [], "sweep": { "settings": "time 1", "points": points },
+    })
+}
+
+/// A search: four trials and a goal.
+pub fn search() -> Value {
+    let trial = |pps: f64, p99: u64, lost: u64| json!({ "pps": pps, "offered": 1_000, "lost": lost, "latency_ns": { "p50": 500, "p99": p99 } });
+    let mut search = result();
+    search["runs"].as_array_mut().unwrap().truncate(1);
+    search["comparisons"] = json!([]);
+    let run = &mut search["runs"][0];
+    run["load"] = json!("search");
+    run["throughput"] = Value::Null;
+    run["latency_ns"] = Value::Null;
+    run["search"] = json!({
+        "goals": [{ "name": "NDR", "status": "found", "conditional_throughput_pps": 2.5e6, "lower_pps": 2.5e6, "upper_pps": 2.6e6 }],
+        "trials": [trial(3e6, 900_000, 70), trial(2e6, 2_000, 0), trial(2.5e6, 4_000, 0), trial(0.0, 1, 0)],
+    });
+    search
+}
