@@ -8,7 +8,9 @@ mod noise;
 mod probe;
 mod recorder;
 mod run;
+pub mod search;
 pub mod statistics;
+mod stop;
 mod trials;
 
 pub use clock::{Clock, ClockFloor};
@@ -17,5 +19,6 @@ pub use host::Host;
 pub use noise::{Noise, Watch};
 pub use probe::{Probe, ProbeCost};
 pub use recorder::{Latencies, Recorder, Recording};
-pub use run::{Checked, Control, Plan, Results, Run, check, run};
+pub use run::{Checked, Control, Plan, Results, Run, RunError, check, run};
+pub use stop::Stop;
 pub use trials::{Budget, Expected, Measured, Trials, Variant};

@@ -67,6 +67,9 @@ pub struct Paced {
     pub lost: u64,
     /// Packets that were due.
     pub offered: u64,
+    /// Packets that still waited for each core when its last one was due, but for one burst: were the trace longer, they
+    /// would be lost sooner or later.
+    pub left_waiting: u64,
 }
 
 impl Paced {
@@ -77,6 +80,7 @@ impl Paced {
         self.late.merge(&other.late);
         self.lost += other.lost;
         self.offered += other.offered;
+        self.left_waiting += other.left_waiting;
     }
 }
 
@@ -143,8 +147,11 @@ pub(super) fn replay_lane_paced<E: Engine>(
 
 impl Served {
     /// The figures of what was served.
-    pub(super) fn measure(&self, due_ns: &[u64]) -> Paced {
+    pub(super) fn measure(&self, due_ns: &[u64], burst: usize) -> Paced {
         let mut paced = Paced { offered: due_ns.len() as u64, lost: due_ns.len() as u64, ..Paced::default() };
+        let last_due = due_ns.last().copied().unwrap_or(0);
+        let late = self.bursts.iter().rev().take_while(|served| served.handed_ns > last_due);
+        paced.left_waiting = (late.map(|served| served.packets.len()).sum::<usize>()).saturating_sub(burst) as u64;
         let mut from = 0;
         // What a disturbance left in the queue spoils what comes after it, until the queue was empty once.
         let mut spoilt = false;
@@ -154,19 +161,49 @@ impl Served {
             for burst in &self.bursts[from..*to] {
                 spoilt &= noise.marked_ns > 0 || !burst.was_idle;
                 paced.lost -= burst.packets.len() as u64;
-                paced.service.record(burst.done_ns - burst.handed_ns);
+                paced.service.record(burst.done_ns.saturating_sub(burst.handed_ns));
                 if burst.was_idle {
-                    paced.late.record(burst.handed_ns - due_ns[burst.packets.start]);
+                    paced.late.record(burst.handed_ns.saturating_sub(due_ns[burst.packets.start]));
                 }
                 for due in &due_ns[burst.packets.clone()] {
-                    paced.latency.raw.record(burst.done_ns - due);
+                    // A clock that jumps back gives 0, not half a million years.
+                    let latency = burst.done_ns.saturating_sub(*due);
+                    paced.latency.raw.record(latency);
                     if !spoilt {
-                        paced.latency.clean.record(burst.done_ns - due);
+                        paced.latency.clean.record(latency);
                     }
                 }
             }
             from = *to;
         }
         paced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn served(bursts: Vec<Service>) -> Served {
+        let windows = vec![(bursts.len(), Noise::default())];
+        Served { bursts, windows }
+    }
+
+    #[test]
+    fn what_waits_at_the_end_is_counted_but_for_a_burst() {
+        let due = [0, 10, 20, 30, 40, 50];
+        let burst = |packets, handed_ns| Service { packets, handed_ns, done_ns: handed_ns + 5, was_idle: false };
+        let paced = served(vec![burst(0..2, 45), burst(2..4, 51), burst(4..5, 60)]).measure(&due, 2);
+        assert_eq!((paced.offered, paced.lost, paced.left_waiting), (6, 1, 1));
+        assert_eq!(served(vec![burst(0..2, 45), burst(2..4, 50)]).measure(&due, 2).left_waiting, 0);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_breaks_no_figure() {
+        let due = [1_000, 2_000];
+        let jumped = Service { packets: 0..2, handed_ns: 900, done_ns: 100, was_idle: true };
+        let paced = served(vec![jumped]).measure(&due, 32);
+        assert_eq!((paced.latency.raw.histogram().len(), paced.latency.raw.histogram().max()), (2, 0));
+        assert_eq!((paced.service.histogram().max(), paced.late.histogram().max(), paced.lost), (0, 0, 0));
     }
 }

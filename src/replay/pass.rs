@@ -132,7 +132,7 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, mode: Mode, mut buffers: Vec<Vec
             let end = job.clock.raw();
             let noise = watch.window(job.clock);
             let latencies = recorder.map(Recorder::finish);
-            let paced = paced.zip(due).map(|(served, (due, _))| served.measure(&due));
+            let paced = paced.zip(due).map(|(served, (due, _))| served.measure(&due, job.burst));
             Finished { start, end, decisions, counters: engine.counters(), latencies, paced, noise }
         })
     });

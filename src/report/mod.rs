@@ -15,6 +15,10 @@ pub mod openmetrics;
 pub mod page;
 pub mod rank;
 pub mod result;
+pub mod search_csv;
+mod search_json;
+mod search_text;
+pub mod sweep;
 pub mod text;
 pub mod verdicts;
 

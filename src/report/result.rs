@@ -148,6 +148,9 @@ pub struct ResultDocument {
     /// The command line.
     #[serde(default, deserialize_with = "printable")]
     pub command: String,
+    /// It was cut short: not all is there.
+    #[serde(default)]
+    pub partial: bool,
     /// Seconds since 1970, UTC.
     #[serde(default)]
     pub started: u64,
@@ -274,7 +277,7 @@ pub struct Run {
     /// Steering.
     #[serde(default = "symmetric", deserialize_with = "printable")]
     pub steering: String,
-    /// closed or paced.
+    /// closed, paced or search.
     #[serde(default = "closed", deserialize_with = "printable")]
     pub load: String,
     /// Where the load is paced.
@@ -304,6 +307,9 @@ pub struct Run {
     /// Latency.
     #[serde(default)]
     pub latency_ns: Option<Latency>,
+    /// The search for the highest rates: goals and trials, field by field.
+    #[serde(default)]
+    pub search: Option<Map<String, Value>>,
     /// ns a packet, by stage.
     #[serde(default)]
     pub stages_ns_per_packet: BTreeMap<String, Option<f64>>,

@@ -1,6 +1,6 @@
 //! The terminal's report.
 
-use super::{About, Comparison, Report};
+use super::{About, Comparison, Report, search_text};
 use crate::measure::{Latencies, Measured, Recording, Run};
 use crate::replay::{Pace, Rate, Steering};
 use crate::table::TableCounters;
@@ -76,9 +76,19 @@ pub fn fared(flows: &FlowTally) -> String {
 
 /// The table and what follows from it.
 pub fn results(report: &Report) -> String {
-    if let Some(pace) = report.pace {
-        return paced(report, pace);
+    let mut text = match report.pace {
+        _ if report.results.runs.iter().any(|run| run.searched.is_some()) => search_text::results(report),
+        Some(pace) => paced(report, pace),
+        None => closed(report),
+    };
+    if report.results.partial {
+        text.push_str("PARTIAL: cut short by Ctrl-C; the figures are of what was measured by then.\n");
     }
+    text
+}
+
+/// The table of a closed loop and what follows from it.
+fn closed(report: &Report) -> String {
     let mut text = String::new();
     let results = report.results;
     let width = results.runs.iter().map(|run| run.kind.name().len()).max().unwrap_or(6).max(6);
@@ -106,7 +116,8 @@ fn row(run: &Run, width: usize) -> String {
         return format!("{head}  ERROR: {error}");
     }
     if run.measured.pps.is_empty() {
-        return format!("{head}  nothing to measure: no packet is evaluated");
+        let why = if run.packets == 0 { "nothing to measure: no packet is evaluated" } else { "not measured" };
+        return format!("{head}  {why}");
     }
     let pps = run.pps;
     let spread = (pps.ci95[1] - pps.ci95[0]) / 2.0 / pps.value * 100.0;
@@ -388,7 +399,7 @@ fn notes(report: &Report) -> String {
 }
 
 /// Where it was measured, and why to doubt it.
-fn machine(report: &Report) -> String {
+pub(super) fn machine(report: &Report) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
