@@ -12,22 +12,6 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use tempfile::{TempDir, tempdir};
-
-fn fixture() -> TempDir {
-    let folder = tempdir().unwrap();
-    let mut frames = connection((CLIENT, 51_334), (SERVER, 80));
-    frames.push(udp((CLIENT, 5353), (SERVER, 53), b"?"));
-    write(folder.path(), "trace.pcap", pcap(&frames, PLAIN));
-    write(folder.path(), "sg.json", security_groups(&[("tcp", 80, 80, "0.0.0.0/0")], &[]));
-    let acl = [(false, 100, true, "6", 80, 80), (true, 100, true, "6", 1024, 65_535)];
-    write(folder.path(), "acl.json", network_acl(&acl));
-    let scenario = format!(
-        "title = \"A visit\"\ntrace = \"trace.pcap\"\ninside = [\"{INSIDE}\"]\nsecurity_groups = \"sg.json\"\nnetwork_acls = \"acl.json\"\n"
-    );
-    write(folder.path(), "scenario.toml", scenario);
-    folder
-}
 
 fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     let output = Command::cargo_bin("ctbench").unwrap().current_dir(folder).args(arguments).output().unwrap();
@@ -49,7 +33,7 @@ fn json(path: &Path) -> Value {
 /// Whatever this machine can do: bounds are in order, trials led to them, latency is there where something was found.
 #[test]
 fn a_search_says_what_it_found_and_how() {
-    let folder = fixture();
+    let folder = web_visit();
     let at = folder.path();
     let arguments = [
         "search",
@@ -116,7 +100,7 @@ fn a_search_says_what_it_found_and_how() {
 
 #[test]
 fn searches_that_make_no_sense_say_so() {
-    let folder = fixture();
+    let folder = web_visit();
     let wrong = |arguments: &[&str], code: i32, says: &str| {
         let (found, _, stderr) = run(folder.path(), &[&["search", "scenario.toml"], arguments].concat());
         assert!(stderr.contains(says), "{arguments:?}: no {says:?} in: {stderr}");
@@ -168,8 +152,14 @@ impl Variant for Instant {
 
 fn trials<'a>(clock: &'a Clock, stop: &Stop) -> Trials<'a> {
     // An hour: only the wish to stop ends it.
-    let budget =
-        Budget { total_ns: 3_600_000_000_000, sample_ns: 1, latency_samples: u64::MAX, seed: 1, precision: 0.0 };
+    let budget = Budget {
+        total_ns: 3_600_000_000_000,
+        sample_ns: 1,
+        latency_samples: u64::MAX,
+        stamping: None,
+        seed: 1,
+        precision: 0.0,
+    };
     Trials::new(clock, budget).stopped_by(stop)
 }
 
@@ -239,7 +229,7 @@ mod ctrl_c {
 
     /// A day's run ends, and what it knows is written and marked.
     fn cut_short(arguments: &[&str]) -> Value {
-        let folder = fixture();
+        let folder = web_visit();
         let (mut child, mut stdout) = start(folder.path(), arguments);
         interrupt(&child);
         let mut text = String::new();
@@ -263,7 +253,7 @@ mod ctrl_c {
     /// A pass that lasts for hours does not end for one Ctrl-C; a second one ends it at once.
     #[test]
     fn twice_ends_at_once() {
-        let folder = fixture();
+        let folder = web_visit();
         let slow = ["compare", "scenario.toml", "--load", "paced", "--pps", "0.001", "--cores", "1"];
         let (mut child, _stdout) = start(folder.path(), &slow);
         // The check of the verdicts is quick; then comes the pass.

@@ -17,6 +17,7 @@ mod load;
 mod merge;
 mod output;
 mod rank;
+mod recorder;
 mod report;
 mod search;
 mod selection;

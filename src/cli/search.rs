@@ -186,7 +186,8 @@ pub(super) fn search(args: SearchArgs) -> anyhow::Result<ExitCode> {
     let search =
         SearchPlan { goals: args.goals(), min_pps: args.min_pps, max_pps: args.max_pps, queue: args.queue as usize };
     let (baseline, pace, precision) = (None, None, 0.0);
-    let plan = Plan { kinds, cores, baseline, pace, search: Some(search), seconds: args.time, precision, stop };
+    let search = Some(search);
+    let plan = Plan { kinds, cores, baseline, pace, search, seconds: args.time, precision, stamping: None, stop };
     let bar = progress_bar(args.quiet);
     let started = std::time::SystemTime::now();
     let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
@@ -209,6 +210,7 @@ pub(super) fn search(args: SearchArgs) -> anyhow::Result<ExitCode> {
         changes: changes(&input.workload, &judge),
         doubts,
         pace: None,
+        stamping: None,
         results: &results,
         workload: &input.workload,
     };

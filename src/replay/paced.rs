@@ -3,7 +3,7 @@
 use super::Lane;
 use super::wire::{Service, Wire};
 use crate::engine::{Decision, Engine, NoStamps};
-use crate::measure::{Clock, Latencies, Noise, Recording, Watch};
+use crate::measure::{Clock, Latencies, Noise, Recording, Slots, Watch};
 use crate::packet::Packet;
 use crate::trace::Trace;
 
@@ -147,7 +147,7 @@ pub(super) fn replay_lane_paced<E: Engine>(
 
 impl Served {
     /// The figures of what was served.
-    pub(super) fn measure(&self, due_ns: &[u64], burst: usize) -> Paced {
+    pub(super) fn measure(&self, due_ns: &[u64], burst: usize, mut slots: Slots) -> Paced {
         let mut paced = Paced { offered: due_ns.len() as u64, lost: due_ns.len() as u64, ..Paced::default() };
         let last_due = due_ns.last().copied().unwrap_or(0);
         let late = self.bursts.iter().rev().take_while(|served| served.handed_ns > last_due);
@@ -161,17 +161,17 @@ impl Served {
             for burst in &self.bursts[from..*to] {
                 spoilt &= noise.marked_ns > 0 || !burst.was_idle;
                 paced.lost -= burst.packets.len() as u64;
-                paced.service.record(burst.done_ns.saturating_sub(burst.handed_ns));
-                if burst.was_idle {
-                    paced.late.record(burst.handed_ns.saturating_sub(due_ns[burst.packets.start]));
+                // A clock that goes backwards gives no value; the packets' own say that it did.
+                if let Some(ns) = burst.done_ns.checked_sub(burst.handed_ns) {
+                    paced.service.record(ns);
                 }
-                for due in &due_ns[burst.packets.clone()] {
-                    // A clock that jumps back gives 0, not half a million years.
-                    let latency = burst.done_ns.saturating_sub(*due);
-                    paced.latency.raw.record(latency);
-                    if !spoilt {
-                        paced.latency.clean.record(latency);
-                    }
+                let late = burst.handed_ns.checked_sub(due_ns[burst.packets.start]);
+                if let Some(ns) = late.filter(|_| burst.was_idle) {
+                    paced.late.record(ns);
+                }
+                for place in burst.packets.clone() {
+                    let ns = burst.done_ns.checked_sub(due_ns[place]);
+                    paced.latency.file(slots.of(place), ns, 1, !spoilt);
                 }
             }
             from = *to;
@@ -193,17 +193,17 @@ mod tests {
     fn what_waits_at_the_end_is_counted_but_for_a_burst() {
         let due = [0, 10, 20, 30, 40, 50];
         let burst = |packets, handed_ns| Service { packets, handed_ns, done_ns: handed_ns + 5, was_idle: false };
-        let paced = served(vec![burst(0..2, 45), burst(2..4, 51), burst(4..5, 60)]).measure(&due, 2);
+        let paced = served(vec![burst(0..2, 45), burst(2..4, 51), burst(4..5, 60)]).measure(&due, 2, Slots::default());
         assert_eq!((paced.offered, paced.lost, paced.left_waiting), (6, 1, 1));
-        assert_eq!(served(vec![burst(0..2, 45), burst(2..4, 50)]).measure(&due, 2).left_waiting, 0);
+        assert_eq!(served(vec![burst(0..2, 45), burst(2..4, 50)]).measure(&due, 2, Slots::default()).left_waiting, 0);
     }
 
     #[test]
     fn a_clock_that_jumps_back_breaks_no_figure() {
         let due = [1_000, 2_000];
         let jumped = Service { packets: 0..2, handed_ns: 900, done_ns: 100, was_idle: true };
-        let paced = served(vec![jumped]).measure(&due, 32);
-        assert_eq!((paced.latency.raw.histogram().len(), paced.latency.raw.histogram().max()), (2, 0));
-        assert_eq!((paced.service.histogram().max(), paced.late.histogram().max(), paced.lost), (0, 0, 0));
+        let paced = served(vec![jumped]).measure(&due, 32, Slots::default());
+        assert_eq!((paced.latency.raw.histogram().len(), paced.latency.backwards), (0, 2));
+        assert_eq!((paced.service.histogram().len(), paced.late.histogram().len(), paced.lost), (0, 0, 0));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Report;
 use super::json::{latency, quantiles};
+use crate::measure::Stamping;
 use crate::measure::search::{Criterion, Goal, Outcome, Searched, Step, UnderLoad};
 use serde_json::{Value, json};
 
@@ -42,7 +43,7 @@ fn found(goal: &Goal, outcome: &Outcome, under_load: &[UnderLoad], report: &Repo
             "passes": at.measured.passes,
             "offered": at.measured.paced.offered,
             "lost": at.measured.paced.lost,
-            "latency_ns": latency(&at.measured.paced.latency, "burst", report),
+            "latency_ns": latency(&at.measured.paced.latency, Stamping::Burst, report),
             "service_ns": quantiles(at.measured.paced.service.histogram()),
         })).collect::<Vec<_>>(),
     })

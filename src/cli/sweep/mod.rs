@@ -8,17 +8,17 @@ use super::output::{OutputArgs, is_stdout};
 use super::steering::{SteeringArg, runnable as runs_under};
 use super::{InputArgs, WRONG_VERDICTS, interrupt};
 use crate::engine::registry::{Kind, select};
-use crate::measure::{self, Clock, Host, Plan, Stop};
+use crate::measure::{self, Clock, Host, Plan, Stamping, Stop};
 use crate::replay::{Pace, Rate, Steering};
 use crate::report::sweep::{Circumstances, Point, Setting, SweepFile, csv, document, head};
 use crate::verify::Judge;
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use axis::{Axis, Over, over};
 use clap::Args;
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 use workloads::Workloads;
@@ -295,8 +295,9 @@ impl Sweep<'_> {
                     let pace = at.pps.map(|pps| Pace { rate: Rate::PerSecond(pps as f64), queue: args.queue as usize });
                     let seconds = args.time * kinds.len() as f64;
                     let stop = self.stop.clone();
-                    let (baseline, search, precision) = (None, None, 0.0);
-                    let plan = Plan { kinds, cores: vec![cores], baseline, pace, search, seconds, precision, stop };
+                    let (baseline, search, precision, stamping) = (None, None, 0.0, Some(Stamping::Every));
+                    let plan =
+                        Plan { kinds, cores: vec![cores], baseline, pace, search, seconds, precision, stamping, stop };
                     let results = measure::run(&input.workload, &judge, None, &plan, &self.clock, |_| ())?;
                     if results.partial {
                         return Ok(());
