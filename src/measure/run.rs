@@ -349,6 +349,9 @@ pub fn run(
     for (run, control) in controlled.into_iter().zip(measured) {
         let run = &mut results.runs[run];
         run.note_passes(&control);
+        if control.pps.is_empty() {
+            continue;
+        }
         let ratio = paired_ratio(&control.pps, &run.measured.pps, workload.secret);
         results.controls.push(Control { kind: run.kind, cores: run.cores, ratio });
     }

@@ -97,6 +97,9 @@ pub fn document(report: &Report) -> Value {
 fn run_value(report: &Report, run: &Run) -> Value {
     let about = &report.about;
     let measured = run.error.is_none() && !run.measured.pps.is_empty();
+    let recorded = &run.measured.latencies.raw;
+    // A run that was cut short may have no latencies.
+    let stamped = measured && (!recorded.histogram().is_empty() || recorded.beyond() > 0);
     let stamps = run.stamp_cost().filter(|_| measured);
     let perturbation =
         stamps.map(|cost| json!({ "ns": cost.value, "ci95": cost.ci95, "pairs": run.measured.stamped_pairs.len() }));
@@ -146,7 +149,7 @@ fn run_value(report: &Report, run: &Run) -> Value {
                 Some(latency(&run.measured.paced.latency, Stamping::Burst, report))
             }
             Some(_) => None,
-            None => report.stamping.filter(|_| measured).map(|stamping| {
+            None => report.stamping.filter(|_| stamped).map(|stamping| {
                 let mut value = latency(&run.measured.latencies, stamping, report);
                 value["perturbation"] = json!(perturbation);
                 value

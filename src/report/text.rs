@@ -149,6 +149,10 @@ fn paced(report: &Report, pace: Pace) -> String {
             let _ = writeln!(text, "{head}  ERROR: {error}");
             continue;
         }
+        if run.measured.passes == 0 {
+            let _ = writeln!(text, "{head}  not measured");
+            continue;
+        }
         let paced = &run.measured.paced;
         let service = |q: f64| time(paced.service.histogram().value_at_quantile(q));
         let _ = writeln!(
