@@ -215,7 +215,7 @@ pub(super) fn search(args: SearchArgs) -> anyhow::Result<ExitCode> {
         workload: &input.workload,
     };
     if text_wanted {
-        write!(out, "{}", report::text::results(&report))?;
+        write!(out, "{}", report::text::results(&report, report::picture::stdout_has_colour()))?;
     }
     if let Some(path) = &args.csv {
         write_file(path, &mut out, &report::search_csv::render(&report))?;
