@@ -13,7 +13,7 @@
 mod rules;
 
 use ctbench::conntrack::{Config, OnFull, Profile, Tracker};
-use ctbench::engine::{Decision, Engine, Groups, NoStamps, Null, State, Stateful, Stateless, Verdict};
+use ctbench::engine::{Decision, Engine, Groups, NoStamps, Null, State, Stateful, Stateless, Tag, Verdict};
 use ctbench::measure::statistics::{Random, median};
 use ctbench::measure::{Clock, Host, Probe};
 use ctbench::packet::{Direction, Packet, TcpFields, protocol};
@@ -140,7 +140,7 @@ impl<'a> Connections<'a> {
     }
 
     /// A segment of connection `n`.
-    fn segment(&mut self, n: u64, direction: Direction, flags: u8, seq: u32, ack: u32) -> (Packet, u16) {
+    fn segment(&mut self, n: u64, direction: Direction, flags: u8, seq: u32, ack: u32) -> (Packet, Tag) {
         let mixed = Random::new(n).bits();
         let (net, hosts, port) = self.targets[(mixed >> 32) as usize % self.targets.len()];
         let remote = IpAddr::V4(Ipv4Addr::from_bits(net | mixed as u32 & hosts));
@@ -154,11 +154,11 @@ impl<'a> Connections<'a> {
         self.now_ns += UNANSWERED_NS / self.flows as u64;
         let packet = Packet::new(local, remote, direction, protocol::TCP, self.now_ns).with_ports(port, n as u16);
         let packet = packet.with_tcp(tcp);
-        (packet, self.shard_hash.shard(&packet.flow_key(), SHARDS) as u16)
+        (packet, Tag::from(self.shard_hash.shard(&packet.flow_key(), SHARDS) as u16))
     }
 
     /// Handshakes of the connections from one number to another.
-    fn handshakes(&mut self, numbers: std::ops::Range<u64>) -> (Vec<Packet>, Vec<u16>) {
+    fn handshakes(&mut self, numbers: std::ops::Range<u64>) -> (Vec<Packet>, Vec<Tag>) {
         let mut all = (Vec::new(), Vec::new());
         for n in numbers {
             for (direction, flags, seq, ack) in
@@ -173,7 +173,7 @@ impl<'a> Connections<'a> {
     }
 
     /// A pass: old connections, and `churn` new ones of a hundred packets.
-    fn pass(&mut self, packets: usize, churn: usize) -> (Vec<Packet>, Vec<u16>) {
+    fn pass(&mut self, packets: usize, churn: usize) -> (Vec<Packet>, Vec<Tag>) {
         let next = |this: &mut Self| {
             if this.random.below(100) < churn {
                 this.next_new += 1;
@@ -191,14 +191,14 @@ impl<'a> Connections<'a> {
 fn run(
     clock: &Clock,
     engine: &mut impl Engine,
-    (packets, shards): &(Vec<Packet>, Vec<u16>),
+    (packets, tags): &(Vec<Packet>, Vec<Tag>),
     decisions: &mut Vec<Decision>,
 ) -> f64 {
     decisions.resize(packets.len(), Decision::default());
     let start = clock.raw();
-    let bursts = packets.chunks(BURST).zip(shards.chunks(BURST)).zip(decisions.chunks_mut(BURST));
-    for ((packets, shards), decisions) in bursts {
-        engine.burst(packets, shards, decisions, &mut NoStamps);
+    let bursts = packets.chunks(BURST).zip(tags.chunks(BURST)).zip(decisions.chunks_mut(BURST));
+    for ((packets, tags), decisions) in bursts {
+        engine.burst(packets, tags, decisions, &mut NoStamps);
     }
     let end = clock.raw();
     std::hint::black_box(&decisions);
@@ -228,7 +228,7 @@ impl Bench {
         &self,
         rules: &Form<R>,
         table: &mut T,
-        pass: &(Vec<Packet>, Vec<u16>),
+        pass: &(Vec<Packet>, Vec<Tag>),
         decisions: &mut Vec<Decision>,
     ) -> f64 {
         let epochs = Epochs::new(rules).expect("one epoch");

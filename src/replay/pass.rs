@@ -181,9 +181,9 @@ fn start_together(waiting: &AtomicUsize) {
 /// The throughput loop: bursts to the engine, decisions to memory, nothing else.
 fn replay_lane<E: Engine>(engine: &mut E, lane: &Lane, decisions: &mut [Decision], burst: usize) {
     let packets = lane.packets.chunks(burst);
-    let shards = lane.shards.chunks(burst);
-    for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
-        engine.burst(packets, shards, decisions, &mut NoStamps);
+    let tags = lane.tags.chunks(burst);
+    for ((packets, tags), decisions) in packets.zip(tags).zip(decisions.chunks_mut(burst)) {
+        engine.burst(packets, tags, decisions, &mut NoStamps);
     }
 }
 
@@ -197,10 +197,10 @@ fn replay_lane_stamped<E: Engine>(
     recorder: &mut Recorder,
 ) {
     let packets = lane.packets.chunks(burst);
-    let shards = lane.shards.chunks(burst);
-    for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
+    let tags = lane.tags.chunks(burst);
+    for ((packets, tags), decisions) in packets.zip(tags).zip(decisions.chunks_mut(burst)) {
         recorder.hand_over_next();
-        engine.burst(packets, shards, decisions, recorder);
+        engine.burst(packets, tags, decisions, recorder);
         recorder.record();
     }
 }
@@ -210,8 +210,8 @@ fn replay_lane_stamped<E: Engine>(
 fn replay_lane_in_turns<E: Engine>(engine: &mut E, lane: &Lane, decisions: &mut [Decision], mut turns: Turns) {
     while let Some((burst, slowest_ns)) = turns.next() {
         engine.sweep_until(slowest_ns);
-        let (packets, shards) = (&lane.packets[burst.clone()], &lane.shards[burst.clone()]);
-        engine.burst(packets, shards, &mut decisions[burst], &mut NoStamps);
+        let (packets, tags) = (&lane.packets[burst.clone()], &lane.tags[burst.clone()]);
+        engine.burst(packets, tags, &mut decisions[burst], &mut NoStamps);
     }
 }
 
@@ -226,8 +226,8 @@ fn replay_lane_in_turns_stamped<E: Engine>(
     while let Some((burst, slowest_ns)) = turns.next() {
         engine.sweep_until(slowest_ns);
         recorder.hand_over();
-        let (packets, shards) = (&lane.packets[burst.clone()], &lane.shards[burst.clone()]);
-        engine.burst(packets, shards, &mut decisions[burst], recorder);
+        let (packets, tags) = (&lane.packets[burst.clone()], &lane.tags[burst.clone()]);
+        engine.burst(packets, tags, &mut decisions[burst], recorder);
         recorder.record();
     }
 }

@@ -6,7 +6,7 @@ use super::{Job, Mode, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer
 use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
-use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Verdict};
+use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Tag, Verdict};
 use crate::measure::{Clock, Variant};
 use crate::packet::Packet;
 use crate::policy::compiled::Compiled;
@@ -146,7 +146,11 @@ impl Workload {
     pub fn steered(&self, kind: Kind, cores: usize) -> Steered {
         let stream = if kind.is_stateful() { Stream::Datagrams } else { Stream::Pieces };
         let hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
-        steer(&self.trace, stream, self.steering, cores, &hash, self.geometry.shards)
+        let mut steered = steer(&self.trace, stream, self.steering, cores, &hash, self.geometry.shards);
+        if let Some(world) = self.world(kind).filter(|world| world.has_paths()) {
+            steered.lanes.iter_mut().for_each(|lane| world.find_ends(&lane.packets, &mut lane.tags));
+        }
+        steered
     }
 
     /// An engine that is not in the registry, ready to be replayed. `steered` must have a lane for each of its cores.
@@ -401,7 +405,7 @@ struct ReferenceSetup<'w> {
 struct ReferenceEngine<'w>(reference::Stateful<'w>);
 
 impl Engine for ReferenceEngine<'_> {
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], _: &[u16], decisions: &mut [Decision], stamp: &mut S) {
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], _: &[Tag], decisions: &mut [Decision], stamp: &mut S) {
         for (packet, decision) in packets.iter().zip(decisions) {
             *decision = self.0.decide(packet);
             stamp.verdict_known();
