@@ -2,6 +2,7 @@
 //! them: its shard is a property of the flow.
 
 use crate::engine::{Decision, Reason, State, Tag, Verdict};
+use crate::measure::Span;
 use crate::packet::{Direction, FlowKey, Packet};
 use crate::table::FlowHash;
 use crate::trace::Trace;
@@ -76,6 +77,8 @@ pub struct Steered {
     pub lanes: Vec<Lane>,
     /// How they were handed out.
     pub steering: Steering,
+    /// The trace's time, which latencies are shown over.
+    pub span: Span,
     stream: Stream,
     evaluated: usize,
 }
@@ -149,7 +152,7 @@ pub fn steer(trace: &Trace, stream: Stream, steering: Steering, cores: usize, ha
             }
         }
     }
-    Steered { lanes, steering, stream, evaluated: trace.packets.len() }
+    Steered { lanes, steering, span: Span::of(trace), stream, evaluated: trace.packets.len() }
 }
 
 /// The flow key with its ends in the order source, destination: what ordinary receive-side scaling

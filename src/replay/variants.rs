@@ -7,7 +7,7 @@ use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
 use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Tag, Verdict};
-use crate::measure::{Clock, Variant};
+use crate::measure::{Clock, Span, Variant};
 use crate::packet::Packet;
 use crate::policy::compiled::Compiled;
 use crate::policy::linear::Linear;
@@ -43,6 +43,8 @@ pub struct Workload {
     pub secret: u64,
     /// Packets handed to an engine at once.
     pub burst: usize,
+    /// The time of the whole trace, also where only a share of its flows is replayed.
+    pub span: Span,
 }
 
 impl Workload {
@@ -59,6 +61,7 @@ impl Workload {
         burst: usize,
     ) -> Self {
         let tracker = Tracker::new(&config);
+        let span = Span::of(&trace);
         let world = |rules| World::new(rules, &config);
         Workload {
             trace,
@@ -71,6 +74,7 @@ impl Workload {
             scenario_key,
             secret,
             burst,
+            span,
         }
     }
 
@@ -147,6 +151,7 @@ impl Workload {
         let stream = if kind.is_stateful() { Stream::Datagrams } else { Stream::Pieces };
         let hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
         let mut steered = steer(&self.trace, stream, self.steering, cores, &hash, self.geometry.shards);
+        steered.span = self.span;
         if let Some(world) = self.world(kind).filter(|world| world.has_paths()) {
             steered.lanes.iter_mut().for_each(|lane| world.find_ends(&lane.packets, &mut lane.tags));
         }
