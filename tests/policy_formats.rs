@@ -119,7 +119,7 @@ fn a_template_in_yaml_with_short_tags() {
         &["Resources.Web.Properties.SecurityGroupIngress[0].ToPort: 70000"],
     );
     let bad = file(TEMPLATE.replace("CidrIp: !Ref Office", "CidrIp: !ImportValue x").as_bytes());
-    fails(load(bad.path(), &LoadOptions::default()), &["SecurityGroupIngress[0].CidrIp", "Fn::ImportValue"]);
+    fails(load(bad.path(), &LoadOptions::default()), &["SecurityGroupIngress[0]: rule:Web#1", "Fn::ImportValue \"x\""]);
     let laughs = "Resources:\n  a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned()
         + &(1..12)
             .map(|i| {
@@ -134,6 +134,114 @@ fn a_template_in_yaml_with_short_tags() {
         load(file(format!("Resources:\n  a: {}", "[".repeat(1_000_000)).as_bytes()).path(), &LoadOptions::default()),
         &["YAML"],
     );
+}
+
+/// A template with this group's ingress, some parameters, and conditions about them.
+fn template(ingress: Value) -> Value {
+    json!({
+        "Parameters": {
+            "Stage": {"Type": "String", "Default": "prod"}, "Open": {"Type": "String"},
+            "Offices": {"Type": "CommaDelimitedList", "Default": "192.0.2.0/24, 198.51.100.0/24"},
+            "Stored": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/office/block"},
+        },
+        "Mappings": {"Ports": {"prod": {"Web": 443}, "test": {"Web": 8443}}},
+        "Conditions": {
+            "IsProd": {"Fn::Equals": [{"Ref": "Stage"}, "prod"]},
+            "IsTest": {"Fn::Not": [{"Condition": "IsProd"}]},
+            "Never": {"Fn::And": [{"Condition": "IsTest"}, {"Condition": "IsOpen"}]},
+            "IsOpen": {"Fn::Equals": [{"Ref": "Open"}, "yes"]},
+            "Round": {"Fn::Or": [{"Condition": "Round"}, {"Condition": "IsTest"}]},
+        },
+        "Resources": {
+            "Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.1.0.0/16"}},
+            "Web": {"Type": "AWS::EC2::SecurityGroup",
+                "Properties": {"SecurityGroupIngress": ingress, "SecurityGroupEgress": []}},
+        },
+    })
+}
+
+#[test]
+fn functions_of_a_template_are_evaluated() {
+    let rule = |block: Value, port: Value| {
+        json!({"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": block,
+        "Description": {"Fn::Sub": "of ${AWS::StackName}"}})
+    };
+    let ingress = json!([
+        {"Fn::If": ["IsProd", rule(json!("192.0.2.1/32"), json!(1)), rule(json!("192.0.2.2/32"), json!(1))]},
+        {"Fn::If": ["IsTest", rule(json!("192.0.2.3/32"), json!(2)), {"Ref": "AWS::NoValue"}]},
+        rule(json!({"Fn::Select": [1, {"Ref": "Offices"}]}), json!({"Fn::FindInMap": ["Ports", {"Ref": "Stage"}, "Web"]})),
+        rule(json!({"Fn::GetAtt": ["Vpc", "CidrBlock"]}), json!(4)),
+        rule(json!({"Fn::Select": ["1", {"Fn::Cidr": [{"Fn::GetAtt": "Vpc.CidrBlock"}, 4, "8"]}]}), json!(5)),
+        rule(json!({"Fn::Sub": ["${Start}.0/${Bits}", {"Start": {"Fn::Join": [".", ["203", "0", "113"]]}, "Bits": 24}]}), json!(6)),
+        rule(json!({"Fn::Join": ["/", [{"Fn::Select": [0, {"Fn::Split": ["|", "198.51.100.9|x"]}]}, "32"]]}), json!(7)),
+        rule(json!({"Fn::If": ["Never", {"Ref": "Open"}, "10.9.0.0/16"]}), json!(8)),
+    ]);
+    let loaded = load_groups(&template(ingress)).unwrap();
+    assert_eq!(
+        listed(&loaded.rules, Direction::In),
+        [
+            "192.0.2.1/32 6 1-1 rule:Web#1",
+            "198.51.100.0/24 6 443-443 rule:Web#2",
+            "10.1.0.0/16 6 4-4 rule:Web#3",
+            "10.1.1.0/24 6 5-5 rule:Web#4",
+            "203.0.113.0/24 6 6-6 rule:Web#5",
+            "198.51.100.9/32 6 7-7 rule:Web#6",
+            "10.9.0.0/16 6 8-8 rule:Web#7",
+        ]
+    );
+}
+
+#[test]
+fn what_a_template_does_not_determine_is_an_error_or_left_out() {
+    let rule = |block: Value| json!({"IpProtocol": "tcp", "FromPort": 1, "ToPort": 1, "CidrIp": block});
+    let block = || rule(json!("10.0.0.0/8"));
+    let skip = LoadOptions { unresolved: Unresolved::Warn, ..LoadOptions::default() };
+    for (ingress, place, what) in [
+        (json!([{"Fn::If": ["IsOpen", block(), block()]}]), "SecurityGroupIngress[0]", "Fn::If \"IsOpen\""),
+        (json!([{"Fn::If": ["Round", block(), block()]}]), "SecurityGroupIngress[0]", "Fn::If \"Round\""),
+        (json!({"Fn::If": ["Open", [block()], []]}), "SecurityGroupIngress[0]", "Fn::If"),
+        (json!([rule(json!({"Ref": "Open"}))]), "SecurityGroupIngress[0]", "Ref \"Open\""),
+        (json!([rule(json!({"Ref": "Stored"}))]), "SecurityGroupIngress[0]", "Ref \"Stored\""),
+        (json!([rule(json!({"Fn::ImportValue": "x"}))]), "SecurityGroupIngress[0]", "Fn::ImportValue"),
+        (json!([rule(json!({"Fn::Select": [7, {"Ref": "Offices"}]}))]), "SecurityGroupIngress[0]", "Fn::Select"),
+        (json!([{"IpProtocol": "-1", "SourceSecurityGroupName": "db"}]), "SecurityGroupIngress[0]", "\"db\""),
+    ] {
+        let document = template(ingress);
+        fails(
+            load_groups(&document),
+            &[&format!("Resources.Web.Properties.{place}"), "rule:Web#1", what, "--skip-unresolved"],
+        );
+        let loaded = policies::load_groups_with(&document, &skip).unwrap();
+        assert_eq!((loaded.rules.len(), loaded.warnings.len()), (0, 1), "{:?}", loaded.warnings);
+        assert!(loaded.warnings[0].contains("rule:Web#1 is left out"), "{:?}", loaded.warnings);
+    }
+    // Resources with a condition: one that does not hold, one that nobody knows, and rules of a group elsewhere.
+    let mut document = template(json!([block()]));
+    let alone = |group: Value, condition: &str| {
+        json!({"Type": "AWS::EC2::SecurityGroupIngress", "Condition": condition,
+        "Properties": {"GroupId": group, "IpProtocol": "udp", "FromPort": 1, "ToPort": 1, "CidrIp": "0.0.0.0/0"}})
+    };
+    document["Resources"]["No"] = alone(json!({"Ref": "Web"}), "IsTest");
+    assert_eq!(load_groups(&document).unwrap().rules.len(), 1);
+    document["Resources"]["Perhaps"] = alone(json!({"Ref": "Web"}), "IsOpen");
+    fails(load_groups(&document), &["Resources.Perhaps.Properties", "condition \"IsOpen\""]);
+    document["Resources"]["Perhaps"] = alone(json!({"Fn::ImportValue": "group"}), "IsProd");
+    fails(load_groups(&document), &["Resources.Perhaps.Properties", "Fn::ImportValue"]);
+    // An entry of an ACL.
+    document["Resources"]["Acl"] = json!({"Type": "AWS::EC2::NetworkAcl", "Properties": {}});
+    document["Resources"]["Entry"] = json!({"Type": "AWS::EC2::NetworkAclEntry", "Properties": {"NetworkAclId": {"Ref": "Acl"},
+        "RuleNumber": 1, "Protocol": -1, "RuleAction": "deny", "CidrBlock": {"Ref": "Open"}}});
+    fails(policies::load_acl(&document), &["Resources.Entry.Properties", "Ref \"Open\""]);
+    let acl = load_network_acl(as_file(&document).path(), &skip).unwrap();
+    assert_eq!((acl.rules.len(), acl.warnings.len()), (0, 1));
+    // A template that has to be expanded first, attributes that name each other, and texts that grow.
+    document["Resources"]["Fn::ForEach::Loop"] = json!(["x", ["a"], {}]);
+    fails(load_groups(&document), &["Resources.Fn::ForEach::Loop", "Processed"]);
+    let mut circle = template(json!([rule(json!({"Fn::GetAtt": ["Vpc", "CidrBlock"]}))]));
+    circle["Resources"]["Vpc"]["Properties"]["CidrBlock"] = json!({"Fn::GetAtt": ["Vpc", "CidrBlock"]});
+    fails(load_groups(&circle), &["rule:Web#1", "Fn::GetAtt \"Vpc\""]);
+    let grown = (0..30).fold(json!("x"), |inner, _| json!({"Fn::Sub": ["${a}${a}", {"a": inner}]}));
+    fails(load_groups(&template(json!([rule(grown)]))), &["rule:Web#1", "Fn::Sub"]);
 }
 
 fn terraform(key: &str, resources: Value, configuration: Value) -> Value {

@@ -160,7 +160,8 @@ impl Attached {
                 None => {
                     let acl = &records[record];
                     let id = acl.field("NetworkAclId")?.id()?;
-                    let mut rules = network_acl::rules_of(acl, &format!("acl:{id}#"), &mut attached.warnings)?;
+                    let mut rules =
+                        network_acl::rules_of(acl, &format!("acl:{id}#"), options.unresolved, &mut attached.warnings)?;
                     final_denies(&mut rules, id);
                     let number = attached.sets.len() as u32;
                     attached.push(id.into(), rules)?;
