@@ -285,7 +285,7 @@ fn execute(
 }
 
 /// On which flows the worlds differ. Only where one set of rules holds for all addresses is that told.
-fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
+pub(super) fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
     let workload = &input.workload;
     let by_interface = [&workload.groups, &workload.acl].into_iter().flatten().any(World::has_paths);
     let differ = judge.differences().is_some_and(|(stateful, stateless)| stateful + stateless > 0);

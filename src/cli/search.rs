@@ -1,6 +1,6 @@
 //! `ctbench search`
 
-use super::compare::{core_counts, machine_doubts, no_engine, positive, progress_bar, runnable};
+use super::compare::{core_counts, machine_doubts, no_engine, positive, progress_bar, reasons, runnable};
 use super::input::Input;
 use super::interrupt;
 use super::load::above_zero;
@@ -207,6 +207,7 @@ pub(super) fn search(args: SearchArgs) -> anyhow::Result<ExitCode> {
         clock_floor,
         differences: judge.differences(),
         allowance_exceeded: judge.allowance_exceeded(),
+        reasons: reasons(&input, &judge),
         changes: changes(&input.workload, &judge),
         doubts,
         pace: None,
