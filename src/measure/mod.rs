@@ -11,6 +11,7 @@ mod probe;
 mod recorder;
 mod run;
 pub mod statistics;
+mod streamed;
 mod trials;
 
 pub use busy::Busy;
@@ -22,4 +23,5 @@ pub use noise::{Noise, Watch};
 pub use probe::{Probe, ProbeCost};
 pub use recorder::{Latencies, Recorder, Recording, Stamping};
 pub use run::{Checked, Control, Plan, Results, Run, check, run};
+pub use streamed::{StageTimes, StreamPlan, Streamed, run_streamed};
 pub use trials::{Budget, Expected, Measured, Trials, Variant};

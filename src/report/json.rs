@@ -1,7 +1,7 @@
 //! The result JSON. Its schema is `results/schema.json`.
 
 use super::Report;
-use crate::measure::{Latencies, Recording, Run, Span, Stamping};
+use crate::measure::{Latencies, Recording, Run, Span, StageTimes, Stamping};
 use crate::replay::{Pace, Rate};
 use base64::Engine as _;
 use hdrhistogram::Histogram;
@@ -102,6 +102,13 @@ pub fn document(report: &Report) -> Value {
 fn run_value(report: &Report, run: &Run) -> Value {
     let about = &report.about;
     let measured = run.error.is_none() && !run.measured.pps.is_empty();
+    // Of a streamed trace CPU time, for the stages overlap; else wall time, one after the other.
+    let stages = run.stage_times().unwrap_or(StageTimes {
+        read: Some(about.read_ns),
+        decode: Some(about.decode_ns),
+        steer: run.steer_ns.map(|steer_ns| about.sequence_ns + steer_ns),
+        evaluate: Some(run.ns_per_packet()),
+    });
     let stamps = run.stamp_cost().filter(|_| measured);
     let perturbation =
         stamps.map(|cost| json!({ "ns": cost.value, "ci95": cost.ci95, "pairs": run.measured.stamped_pairs.len() }));
@@ -111,7 +118,11 @@ fn run_value(report: &Report, run: &Run) -> Value {
         "pinned": run.pinned,
         "steering": run.steering.name(),
         "imbalance": run.imbalance,
-        "load": if report.pace.is_some() { "paced" } else { "closed" },
+        "load": match (&run.stages, report.pace) {
+            (Some(_), _) => "streamed",
+            (None, Some(_)) => "paced",
+            (None, None) => "closed",
+        },
         "offered_pps": report.pace.and_then(|pace| pace.rate.mean_pps(&report.workload.trace)),
         "packets": run.packets,
         "verdicts": { "accept": run.tally.accept, "drop": run.tally.drop, "ignored": run.tally.ignored },
@@ -144,17 +155,17 @@ fn run_value(report: &Report, run: &Run) -> Value {
         "latency_ns": match report.pace {
             Some(_) if run.error.is_none() => Some(latency(&run.measured.paced.latency, Stamping::Burst, report)),
             Some(_) => None,
-            None => report.stamping.filter(|_| measured).map(|stamping| {
+            None => report.stamping.filter(|_| measured && run.stages.is_none()).map(|stamping| {
                 let mut value = latency(&run.measured.latencies, stamping, report);
                 value["perturbation"] = json!(perturbation);
                 value
             }),
         },
         "stages_ns_per_packet": {
-            "read": about.read_ns,
-            "decode": about.decode_ns,
-            "steer": null,
-            "evaluate": measured.then(|| run.ns_per_packet()),
+            "read": stages.read,
+            "decode": stages.decode,
+            "steer": stages.steer,
+            "evaluate": stages.evaluate.filter(|_| measured),
             "stamps": stamps.map(|cost| cost.value),
             "record": stamps.map(|cost| cost.value),
         },

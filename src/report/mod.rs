@@ -18,6 +18,7 @@ pub mod picture;
 pub mod plain;
 pub mod rank;
 pub mod result;
+pub mod streamed_text;
 pub mod swept;
 pub mod text;
 pub mod verdicts;
@@ -49,8 +50,8 @@ pub struct About {
     pub steering: Steering,
     /// Packets that engines evaluate.
     pub evaluated: usize,
-    /// Flows.
-    pub flows: usize,
+    /// Flows; `None` where nobody counted them, as in a streamed trace.
+    pub flows: Option<usize>,
     /// From the first packet to the last, in seconds of packet time.
     pub duration_s: f64,
     /// Bytes on the wire.
@@ -63,6 +64,8 @@ pub struct About {
     pub read_ns: f64,
     /// Decoding, in ns a packet.
     pub decode_ns: f64,
+    /// Putting in sequence, in ns a packet.
+    pub sequence_ns: f64,
     /// Things that the user should know.
     pub warnings: Vec<String>,
 }
