@@ -515,8 +515,7 @@ impl subject::Work for OneDeadline<'_> {
         for n in 0..self.traffic.packets {
             let number = traffic::NEW + n;
             let key = key(Family::V4, number);
-            let place =
-                ctbench::table::Place { shard: flows::shard(number), hash: self.traffic.hash.hash(&key), hint: 0 };
+            let place = ctbench::table::Place::new(flows::shard(number), self.traffic.hash.hash(&key));
             let connection = Connection { expires_ns: self.end_ns, ..self.traffic.template };
             let result = table.insert(place, &key, &connection, None, self.now_ns);
             assert_eq!(result, ctbench::table::Insert::Done);
