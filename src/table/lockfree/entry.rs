@@ -343,18 +343,30 @@ impl<'a> Entry<'a> {
 
     #[inline(always)]
     pub(super) fn prefetch_head(self) {
-        crate::table::prefetch_line_to_write(self.head);
+        crate::table::prefetch_line(self.head);
     }
 
     #[inline(always)]
     pub(super) fn prefetch(self, tail_too: bool) {
         self.prefetch_head();
         if tail_too {
-            crate::table::prefetch_line_to_write(self.tail);
-            // The tail may begin in one line and end in the next.
-            crate::table::prefetch_line_to_write(
-                (&raw const *self.tail).cast::<u8>().wrapping_add(size_of::<Windows>() - 1),
-            );
+            self.tail_lines().into_iter().for_each(crate::table::prefetch_line);
         }
+    }
+
+    /// The same for a free entry, which the next insert fills.
+    #[inline(always)]
+    pub(super) fn prefetch_free(self, tail_too: bool) {
+        crate::table::prefetch_line_to_write(self.head);
+        if tail_too {
+            self.tail_lines().into_iter().for_each(crate::table::prefetch_line_to_write);
+        }
+    }
+
+    /// The tail may begin in one line and end in the next.
+    #[inline(always)]
+    fn tail_lines(self) -> [*const u8; 2] {
+        let start = (&raw const *self.tail).cast::<u8>();
+        [start, start.wrapping_add(size_of::<Windows>() - 1)]
     }
 }

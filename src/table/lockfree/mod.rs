@@ -25,6 +25,8 @@
 //! - **Windows.** The window data of TCP ([`Windows`]) is 44 bytes. Who works on it sets the busy bit in the state
 //!   word first; every other change of the word expects it clear.
 //! - **Expiry.** A tree of lower bounds finds the buckets in which something may have expired (`deadlines`).
+//! - **Noted absence.** A burst that finds no slot with a flow's tag notes the bucket's header. As long as the header, with
+//!   its version, is the same, the flow is not there: neither lookup nor insert search for it again.
 //!
 //! # Progress
 //! Lookups, inserts, removals, evictions and expiry are lock-free: a round is repeated only because another
