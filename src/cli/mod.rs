@@ -12,15 +12,18 @@ mod gen_rules;
 mod gen_trace;
 mod info;
 mod input;
+mod interrupt;
 mod load;
 mod merge;
 mod output;
 mod rank;
 mod recorder;
 mod report;
+mod search;
 mod selection;
 mod share;
 mod steering;
+mod sweep;
 mod verify;
 
 use crate::packet::Decap;
@@ -37,10 +40,19 @@ pub const WRONG_VERDICTS: u8 = 3;
 /// Exit code: slower than allowed.
 pub const SLOWER: u8 = 4;
 
+const EXAMPLES: &str = "\
+Examples:
+  ctbench compare
+      the bundled scenario: what remembering connections costs
+  ctbench explain my.pcap --inside 10.0.1.0/24 --security-groups sg.json --network-acls acl.json
+      your own capture and rules: what each decides, and why
+  ctbench compare traces/web --json result.json --report report.html
+      a page to show to others; `ctbench VERB --help` has examples of each verb";
+
 /// Replays recorded packets through stateful and stateless packet filters, checks every verdict,
 /// and measures what remembering connections costs or saves.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -54,6 +66,12 @@ enum Verb {
     /// Replay a trace through one engine
     #[command(after_help = compare::REPLAY_EXAMPLES)]
     Replay(compare::ReplayArgs),
+    /// Search for the highest rates that engines keep up with, and latency below them
+    #[command(after_help = search::EXAMPLES)]
+    Search(search::SearchArgs),
+    /// Measure engines over lists of rules, flows, new flows, bursts, table sizes, loads: a CSV row a point
+    #[command(after_help = sweep::EXAMPLES)]
+    Sweep(sweep::SweepArgs),
     /// Check every engine's verdicts against the reference, untimed
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
@@ -82,17 +100,20 @@ enum Verb {
     #[command(after_help = gen_trace::examples())]
     Gen(gen_trace::GenArgs),
     /// List the engines
+    #[command(
+        after_help = "Examples:\n  ctbench engines\n  ctbench compare --engine 'stateful-*' --engine stateless-compiled"
+    )]
     Engines,
     /// Print a shell's completion script
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::CompletionsArgs),
     /// Print the manual page
-    #[command(after_help = "Example:\n  ctbench man compare | man -l -")]
+    #[command(after_help = completions::MAN_EXAMPLES)]
     Man(completions::ManArgs),
 }
 
 /// A trace and its rules.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct InputArgs {
     /// A scenario folder, a scenario.toml, or captures (pcap, pcapng; plain, gzip, zstd, lz4): files, a
     /// folder of them, or `-` for standard input [default: the bundled scenario traces/web]
@@ -145,7 +166,7 @@ pub struct InputArgs {
 }
 
 /// Which tunnels are opened.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct DecapArgs {
     /// Look into these tunnels: engines then see what they carry
     #[arg(long, value_enum, value_name = "TUNNEL", value_delimiter = ',')]
@@ -211,6 +232,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match Cli::parse().verb {
         Verb::Compare(args) => compare::compare(args),
         Verb::Replay(args) => compare::replay(args),
+        Verb::Sweep(args) => sweep::sweep(args),
+        Verb::Search(args) => search::search(args),
         Verb::Verify(args) => verify::verify(args),
         Verb::Explain(args) => explain::explain(args),
         Verb::Derive(args) => derive::derive(args),
@@ -223,5 +246,36 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Verb::Info(args) => info::info(args),
         Verb::Gen(args) => gen_trace::generate(args),
         Verb::Engines => engines::engines(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// What the examples of the help say must be what the program takes.
+    #[test]
+    fn every_verb_has_examples_that_it_takes() {
+        let mut checked = 0;
+        let cli = Cli::command();
+        for verb in cli.get_subcommands().chain([&cli]) {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = || {
+                help.lines().filter_map(|line| line.split_once("ctbench ")).filter(|(before, _)| {
+                    // Indented by two is a command, by more what it does.
+                    before.starts_with("  ") && !before.starts_with("   ") && !before.contains('`')
+                })
+            };
+            assert!(help.contains("Example") && examples().next().is_some(), "{} has no example", verb.get_name());
+            for (_, example) in examples() {
+                let command = example.split(['|', '>', '&', ';']).next().unwrap_or_default();
+                let words = command.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
+                let parsed = Cli::try_parse_from(std::iter::once("ctbench").chain(words));
+                assert!(parsed.is_ok(), "ctbench {example}: {}", parsed.unwrap_err());
+                checked += 1;
+            }
+        }
+        assert!(checked > 30, "only {checked} examples found");
     }
 }
