@@ -79,6 +79,7 @@ fn help_is_stable() {
         "merge",
         "info",
         "gen",
+        "engines",
         "completions",
         "man",
     ];

@@ -3,7 +3,9 @@
 //! Fields that this release does not know are passed over, fields that it knows and the file lacks are empty: within a
 //! schema version fields are only ever added. Numbers that were not a number are `null` in JSON and NaN here.
 
+use super::differences::Differences;
 use super::json::SCHEMA;
+use super::swept::Sweep;
 use base64::Engine as _;
 use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
@@ -177,6 +179,12 @@ pub struct ResultDocument {
     /// How far the two worlds differ.
     #[serde(default)]
     pub worlds: Option<Worlds>,
+    /// On which flows they differ, and why.
+    #[serde(default)]
+    pub differences: Option<Differences>,
+    /// The points of a sweep.
+    #[serde(default)]
+    pub sweep: Option<Sweep>,
     /// One engine on so many cores each.
     pub runs: Vec<Run>,
     /// With bursts of one packet.
@@ -283,6 +291,9 @@ pub struct Run {
     /// Where the load is paced.
     #[serde(default)]
     pub offered_pps: Option<f64>,
+    /// The open loop, field by field; none of a closed one.
+    #[serde(default)]
+    pub paced: Option<Map<String, Value>>,
     /// Packets read.
     #[serde(default)]
     pub packets: u64,
@@ -592,7 +603,7 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if moves(c) { '\u{fffd}' } else { c }).collect()
 }
 
-fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub(super) fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     String::deserialize(deserializer).map(|text| plain(&text))
 }
 

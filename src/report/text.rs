@@ -1,5 +1,6 @@
 //! The terminal's report.
 
+use super::picture::Row;
 use super::{About, Comparison, Report, search_text};
 use crate::measure::{Latencies, Measured, Recording, Run, Stamping};
 use crate::replay::{Pace, Rate, Steering};
@@ -74,12 +75,12 @@ pub fn fared(flows: &FlowTally) -> String {
     text
 }
 
-/// The table and what follows from it.
-pub fn results(report: &Report) -> String {
+/// The table and what follows from it; its picture in colours or without.
+pub fn results(report: &Report, colour: bool) -> String {
     let mut text = match report.pace {
         _ if report.results.runs.iter().any(|run| run.searched.is_some()) => search_text::results(report),
-        Some(pace) => paced(report, pace),
-        None => closed(report),
+        Some(pace) => paced(report, pace, colour),
+        None => closed(report, colour),
     };
     if report.results.partial {
         text.push_str("PARTIAL: cut short by Ctrl-C; the figures are of what was measured by then.\n");
@@ -88,7 +89,7 @@ pub fn results(report: &Report) -> String {
 }
 
 /// The table of a closed loop and what follows from it.
-fn closed(report: &Report) -> String {
+fn closed(report: &Report, colour: bool) -> String {
     let mut text = String::new();
     let results = report.results;
     let width = results.runs.iter().map(|run| run.kind.name().len()).max().unwrap_or(6).max(6);
@@ -101,6 +102,7 @@ fn closed(report: &Report) -> String {
     for run in &results.runs {
         let _ = writeln!(text, "{}", row(run, width));
     }
+    text.push_str(&picture(&results.runs, |measured| &measured.latencies, colour));
     text.push_str(&clean(&results.runs, width));
     let _ = writeln!(text, "\n{}", sentence(report));
     for change in &report.changes {
@@ -133,7 +135,7 @@ fn row(run: &Run, width: usize) -> String {
 }
 
 /// The table of an open loop and what follows from it.
-fn paced(report: &Report, pace: Pace) -> String {
+fn paced(report: &Report, pace: Pace, colour: bool) -> String {
     let runs = &report.results.runs;
     let width = runs.iter().map(|run| run.kind.name().len()).max().unwrap_or(6).max(6);
     let heads: String = QUANTILES.iter().map(|(_, name)| format!("{name:>8}")).collect();
@@ -164,6 +166,7 @@ fn paced(report: &Report, pace: Pace) -> String {
             service(0.99),
         );
     }
+    text.push_str(&picture(runs, |measured| &measured.paced.latency, colour));
     let clean: String = runs
         .iter()
         .filter(|run| run.error.is_none() && run.measured.paced.latency.noise.marked_ns > 0)
@@ -197,6 +200,17 @@ fn paced(report: &Report, pace: Pace) -> String {
     let _ = writeln!(text, "{} passes in all; the verdicts of each that lost nothing were checked.", thousands(passes));
     text.push_str(&machine(report));
     text
+}
+
+/// The latencies as bars.
+fn picture(runs: &[Run], of: fn(&Measured) -> &Recording, colour: bool) -> String {
+    let right = runs.iter().filter(|run| run.error.is_none());
+    let rows = right.filter_map(|run| {
+        let histogram = of(&run.measured).raw.histogram();
+        let quantiles = QUANTILES.map(|(q, _)| histogram.value_at_quantile(q));
+        (!histogram.is_empty()).then(|| Row { engine: run.kind.name(), cores: run.cores as u64, quantiles })
+    });
+    super::picture::latency(&rows.collect::<Vec<_>>(), colour)
 }
 
 /// The same latencies without what the system took away, if it took anything.
@@ -254,7 +268,7 @@ fn sentence(report: &Report) -> String {
     if !report.worlds_agree() {
         return format!(
             "No cost of remembering is given, because these are two different filters.\n{differ}\n\
-             `ctbench replay --engine stateless-linear --verdicts -` shows which rule decides each packet."
+             `ctbench explain` says of each flow which rule decides, and why."
         );
     }
     let costs = report.cost();
