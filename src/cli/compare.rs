@@ -107,7 +107,7 @@ pub(super) struct RunArgs {
     /// Write one CSV row an engine and number of cores (`-` for stdout)
     #[arg(long, value_name = "FILE")]
     pub(super) csv: Option<PathBuf>,
-    /// Write a report for the browser, or what the file's name ends with: md, csv, json, hgrm, openmetrics, svg
+    /// Write a report for the browser, or what the file's name ends with: md, txt, csv, json, hgrm, openmetrics, svg
     #[arg(long, value_name = "FILE.html")]
     pub(super) report: Option<PathBuf>,
     /// Write one CSV row a packet with its verdict, of a single engine (`-` for stdout)
