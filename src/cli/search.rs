@@ -147,7 +147,7 @@ impl SearchArgs {
             }
             patterns => select(patterns).map_err(no_engine)?,
         };
-        runnable(input, Some(kinds), None)
+        runnable(&input.workload, Some(kinds), None)
     }
 }
 
