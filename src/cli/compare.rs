@@ -2,6 +2,7 @@
 
 use super::flow_log;
 use super::input::{Input, Prepared};
+use super::interrupt;
 use super::load::LoadArgs;
 use super::output::{is_stdout, write_file, write_with};
 use super::recorder::RecorderArgs;
@@ -121,7 +122,7 @@ pub(super) struct RunArgs {
     pub(super) quiet: bool,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(super) fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
         _ => Err("a number of seconds above 0, at most 86400".into()),
@@ -144,7 +145,7 @@ pub(super) fn replay(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     execute(&args.input, Some(vec![one_engine(&args.engine)?]), None, None, &args.run)
 }
 
-fn no_engine(pattern: String) -> anyhow::Error {
+pub(super) fn no_engine(pattern: String) -> anyhow::Error {
     anyhow::anyhow!("no engine is called `{pattern}`; `ctbench engines` lists them")
 }
 
@@ -179,9 +180,10 @@ fn execute(
     let count = kinds.as_ref().map_or_else(default_kinds, Vec::len) * cores.len();
     if args.stream.applies(&prepared, &whole(input_args, args, baseline, fail_above)?, count)? {
         let (host, clock_floor) = (Host::read(), clock.floor());
-        let doubts = fit_machine(args, &host, &clock_floor, &cores)?;
+        let doubts = machine_doubts(&host, &clock_floor, &cores)?;
+        refuse_if_strict(args, &doubts)?;
         let bar = progress_bar(args.quiet);
-        let choose = |workload: &Workload| runnable(workload, kinds.clone(), None);
+        let choose = |workload: &Workload| runnable_on(workload, kinds.clone(), None);
         let machine = (&clock, host, clock_floor, doubts);
         let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
         let result = streamed::compare(prepared, input_args, args, choose, &cores, machine, progress);
@@ -201,9 +203,11 @@ fn execute(
         args.flow_log.flow_log.is_none() || input.elephant.is_none(),
         "--flow-log is about the trace as captured: leave out --elephant"
     );
-    let kinds = runnable(&input.workload, kinds, baseline)?;
+    let kinds = runnable(&input, kinds, baseline)?;
     let (host, clock_floor) = (Host::read(), clock.floor());
-    let mut doubts = fit_machine(args, &host, &clock_floor, &cores)?;
+    let mut doubts = machine_doubts(&host, &clock_floor, &cores)?;
+    refuse_if_strict(args, &doubts)?;
+    let stop = interrupt::stop()?;
     let stdout_taken =
         [&args.json, &args.csv, &args.verdicts, &args.report, &args.flow_log.flow_log].into_iter().any(is_stdout);
     let text_wanted = !args.quiet && !stdout_taken;
@@ -219,12 +223,11 @@ fn execute(
     let pace = args.load.pace(&input, kinds.len() * cores.len())?;
     let precision = args.precision.unwrap_or(0.0);
     let stamping = args.recorder.stamping(pace.is_some())?;
-    let plan = Plan { kinds, cores, baseline, pace, seconds: args.time, precision, stamping };
+    let plan = Plan { kinds, cores, baseline, pace, search: None, seconds: args.time, precision, stamping, stop };
     let bar = progress_bar(args.quiet);
     let started = std::time::SystemTime::now();
     let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
-    let results = measure::run(&input.workload, &judge, input.expect.as_ref(), &plan, &clock, progress)
-        .context("starting one worker thread a core")?;
+    let results = measure::run(&input.workload, &judge, input.expect.as_ref(), &plan, &clock, progress)?;
     bar.finish_and_clear();
 
     let capacity = input.workload.geometry.capacity();
@@ -279,6 +282,9 @@ fn execute(
     if wrong {
         return Ok(ExitCode::from(WRONG_VERDICTS));
     }
+    if results.partial {
+        return Ok(interrupt::exit_code());
+    }
     if let Some(share) = fail_above {
         let slower = report.comparisons().into_iter().filter(|c| c.ratio.ci95[1] < 1.0 - share);
         let slower: Vec<String> = slower
@@ -295,23 +301,26 @@ fn execute(
 }
 
 /// On which flows the worlds differ. Only where one set of rules holds for all addresses is that told.
-fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
+pub(super) fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
     let workload = &input.workload;
     let by_interface = [&workload.groups, &workload.acl].into_iter().flatten().any(World::has_paths);
     let differ = judge.differences().is_some_and(|(stateful, stateless)| stateful + stateless > 0);
     (differ && !by_interface).then(|| Differences::of(&Explanation::new(workload, judge)))
 }
 
-/// What is wrong with the machine for so many workers; with `--strict` that is an error.
-fn fit_machine(args: &RunArgs, host: &Host, floor: &ClockFloor, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
+/// What is wrong with the machine for so many workers.
+pub(super) fn machine_doubts(host: &Host, floor: &ClockFloor, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
     let workers = cores.iter().copied().max().unwrap_or(1);
     let pool = Pool::new(workers).context("starting one worker thread a core")?;
-    let doubts = of_machine(host, floor, workers, pool.pinned());
+    Ok(of_machine(host, floor, workers, pool.pinned()))
+}
+
+fn refuse_if_strict(args: &RunArgs, doubts: &[Unfit]) -> anyhow::Result<()> {
     if args.strict && !doubts.is_empty() {
         let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
         bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
     }
-    Ok(doubts)
+    Ok(())
 }
 
 /// The options that need the whole trace in memory, and whether they were given.
@@ -336,7 +345,11 @@ fn whole(
 }
 
 /// The engines asked for, or all that the rules allow; the baseline with them.
-fn runnable(workload: &Workload, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> anyhow::Result<Vec<Kind>> {
+pub(super) fn runnable(input: &Input, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> anyhow::Result<Vec<Kind>> {
+    runnable_on(&input.workload, kinds, baseline)
+}
+
+fn runnable_on(workload: &Workload, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> anyhow::Result<Vec<Kind>> {
     let runnable = |kinds, named| steering::runnable(workload.steering, kinds, named);
     let mut kinds = match kinds {
         Some(kinds) => runnable(kinds, true)?,
@@ -358,7 +371,7 @@ fn runnable(workload: &Workload, kinds: Option<Vec<Kind>>, baseline: Option<Kind
 }
 
 /// 1 and all, unless the user says otherwise. Ascending, each once.
-fn core_counts(asked: &[u16]) -> Vec<usize> {
+pub(super) fn core_counts(asked: &[u16]) -> Vec<usize> {
     let available = std::thread::available_parallelism().map_or(1, |n| n.get());
     let mut cores: Vec<usize> =
         if asked.is_empty() { vec![1, available] } else { asked.iter().map(|n| usize::from(*n)).collect() };
@@ -368,7 +381,7 @@ fn core_counts(asked: &[u16]) -> Vec<usize> {
 }
 
 /// On stderr, only on a terminal; moved between passes, never by a worker.
-fn progress_bar(quiet: bool) -> ProgressBar {
+pub(super) fn progress_bar(quiet: bool) -> ProgressBar {
     let hidden = quiet || !std::io::stderr().is_terminal();
     let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(1000), target);

@@ -10,7 +10,9 @@ mod noise;
 mod probe;
 mod recorder;
 mod run;
+pub mod search;
 pub mod statistics;
+mod stop;
 mod streamed;
 mod trials;
 
@@ -22,6 +24,7 @@ pub use intervals::{INTERVALS, Intervals, Slots, Span};
 pub use noise::{Noise, Watch};
 pub use probe::{Probe, ProbeCost};
 pub use recorder::{Latencies, Recorder, Recording, Stamping};
-pub use run::{Checked, Control, Plan, Results, Run, check, run};
+pub use run::{Checked, Control, Plan, Results, Run, RunError, check, run};
+pub use stop::Stop;
 pub use streamed::{StageTimes, StreamPlan, Streamed, run_streamed};
 pub use trials::{Budget, Expected, Measured, Trials, Variant};
