@@ -180,9 +180,10 @@ fn execute(
     let count = kinds.as_ref().map_or_else(default_kinds, Vec::len) * cores.len();
     if args.stream.applies(&prepared, &whole(input_args, args, baseline, fail_above)?, count)? {
         let (host, clock_floor) = (Host::read(), clock.floor());
-        let doubts = fit_machine(args, &host, &clock_floor, &cores)?;
+        let doubts = machine_doubts(&host, &clock_floor, &cores)?;
+        refuse_if_strict(args, &doubts)?;
         let bar = progress_bar(args.quiet);
-        let choose = |workload: &Workload| runnable(workload, kinds.clone(), None);
+        let choose = |workload: &Workload| runnable_on(workload, kinds.clone(), None);
         let machine = (&clock, host, clock_floor, doubts);
         let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
         let result = streamed::compare(prepared, input_args, args, choose, &cores, machine, progress);
@@ -202,9 +203,10 @@ fn execute(
         args.flow_log.flow_log.is_none() || input.elephant.is_none(),
         "--flow-log is about the trace as captured: leave out --elephant"
     );
-    let kinds = runnable(&input.workload, kinds, baseline)?;
+    let kinds = runnable(&input, kinds, baseline)?;
     let (host, clock_floor) = (Host::read(), clock.floor());
-    let mut doubts = fit_machine(args, &host, &clock_floor, &cores)?;
+    let mut doubts = machine_doubts(&host, &clock_floor, &cores)?;
+    refuse_if_strict(args, &doubts)?;
     let stop = interrupt::stop()?;
     let stdout_taken =
         [&args.json, &args.csv, &args.verdicts, &args.report, &args.flow_log.flow_log].into_iter().any(is_stdout);
@@ -306,14 +308,19 @@ pub(super) fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
     (differ && !by_interface).then(|| Differences::of(&Explanation::new(workload, judge)))
 }
 
-/// What is wrong with the machine for so many workers; with `--strict` that is an error.
-fn fit_machine(args: &RunArgs, host: &Host, floor: &ClockFloor, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
-    let doubts = machine_doubts(host, floor, cores)?;
+/// What is wrong with the machine for so many workers.
+pub(super) fn machine_doubts(host: &Host, floor: &ClockFloor, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
+    let workers = cores.iter().copied().max().unwrap_or(1);
+    let pool = Pool::new(workers).context("starting one worker thread a core")?;
+    Ok(of_machine(host, floor, workers, pool.pinned()))
+}
+
+fn refuse_if_strict(args: &RunArgs, doubts: &[Unfit]) -> anyhow::Result<()> {
     if args.strict && !doubts.is_empty() {
         let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
         bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
     }
-    Ok(doubts)
+    Ok(())
 }
 
 /// What is wrong with the machine for so many workers.
@@ -345,11 +352,11 @@ fn whole(
 }
 
 /// The engines asked for, or all that the rules allow; the baseline with them.
-pub(super) fn runnable(
-    workload: &Workload,
-    kinds: Option<Vec<Kind>>,
-    baseline: Option<Kind>,
-) -> anyhow::Result<Vec<Kind>> {
+pub(super) fn runnable(input: &Input, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> anyhow::Result<Vec<Kind>> {
+    runnable_on(&input.workload, kinds, baseline)
+}
+
+fn runnable_on(workload: &Workload, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> anyhow::Result<Vec<Kind>> {
     let runnable = |kinds, named| steering::runnable(workload.steering, kinds, named);
     let mut kinds = match kinds {
         Some(kinds) => runnable(kinds, true)?,
