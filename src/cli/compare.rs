@@ -183,7 +183,7 @@ fn execute(
         let doubts = machine_doubts(&host, &clock_floor, &cores)?;
         refuse_if_strict(args, &doubts)?;
         let bar = progress_bar(args.quiet);
-        let choose = |workload: &Workload| runnable_on(workload, kinds.clone(), None);
+        let choose = |workload: &Workload| runnable(workload, kinds.clone(), None);
         let machine = (&clock, host, clock_floor, doubts);
         let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
         let result = streamed::compare(prepared, input_args, args, choose, &cores, machine, progress);
@@ -203,7 +203,7 @@ fn execute(
         args.flow_log.flow_log.is_none() || input.elephant.is_none(),
         "--flow-log is about the trace as captured: leave out --elephant"
     );
-    let kinds = runnable(&input, kinds, baseline)?;
+    let kinds = runnable(&input.workload, kinds, baseline)?;
     let (host, clock_floor) = (Host::read(), clock.floor());
     let mut doubts = machine_doubts(&host, &clock_floor, &cores)?;
     refuse_if_strict(args, &doubts)?;
@@ -323,13 +323,6 @@ fn refuse_if_strict(args: &RunArgs, doubts: &[Unfit]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is wrong with the machine for so many workers.
-pub(super) fn machine_doubts(host: &Host, floor: &ClockFloor, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
-    let workers = cores.iter().copied().max().unwrap_or(1);
-    let pool = Pool::new(workers).context("starting one worker thread a core")?;
-    Ok(of_machine(host, floor, workers, pool.pinned()))
-}
-
 /// The options that need the whole trace in memory, and whether they were given.
 fn whole(
     input_args: &InputArgs,
@@ -352,11 +345,11 @@ fn whole(
 }
 
 /// The engines asked for, or all that the rules allow; the baseline with them.
-pub(super) fn runnable(input: &Input, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> anyhow::Result<Vec<Kind>> {
-    runnable_on(&input.workload, kinds, baseline)
-}
-
-fn runnable_on(workload: &Workload, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> anyhow::Result<Vec<Kind>> {
+pub(super) fn runnable(
+    workload: &Workload,
+    kinds: Option<Vec<Kind>>,
+    baseline: Option<Kind>,
+) -> anyhow::Result<Vec<Kind>> {
     let runnable = |kinds, named| steering::runnable(workload.steering, kinds, named);
     let mut kinds = match kinds {
         Some(kinds) => runnable(kinds, true)?,

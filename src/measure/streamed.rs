@@ -245,7 +245,6 @@ impl Right<'_> {
             huge_bytes: engine.huge_bytes(),
             stages: None,
             steer_ns: None,
-            searched: None,
         }
     }
 

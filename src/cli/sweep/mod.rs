@@ -305,7 +305,7 @@ impl Sweep<'_> {
                     let about = input.about();
                     let around = Circumstances {
                         packets: about.evaluated,
-                        flows: about.flows.unwrap_or(0),
+                        flows: input.flows,
                         rules: about.rules,
                         entries: input.workload.geometry.capacity(),
                         noise_floor: results.controls.first().map(|control| control.noise_floor()),
