@@ -290,13 +290,16 @@ fn runnable(input: &Input, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> 
     let mut kinds = match kinds {
         Some(kinds) => runnable(kinds, true)?,
         None => {
-            let all = crate::engine::registry::ENGINES.iter().map(|engine| engine.kind);
+            let all = crate::engine::registry::engines().map(|engine| engine.kind);
             runnable(all.filter(|kind| kind.is_default() && workload.can_run(*kind)).collect(), false)?
         }
     };
     let baseline = baseline.filter(|baseline| !kinds.contains(baseline));
     kinds.extend(runnable(baseline.into_iter().collect(), true)?);
     if let Some(kind) = kinds.iter().find(|kind| !workload.can_run(**kind)) {
+        if workload.world(*kind).is_some() {
+            bail!("engine {} cannot follow rules that differ by interface: leave out --inventory", kind.name());
+        }
         let (what, option) = match kind.is_stateful() {
             true => ("security groups", "--security-groups"),
             false => ("a network ACL", "--network-acls"),

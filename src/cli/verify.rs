@@ -4,7 +4,7 @@ use super::flow_log;
 use super::input::Input;
 use super::steering::{self, SteeringArgs};
 use super::{FAILURE, InputArgs, WRONG_VERDICTS};
-use crate::engine::registry::{ENGINES, Kind};
+use crate::engine::registry::{Kind, engines};
 use crate::measure::{Checked, Clock, check};
 use crate::replay::{Pool, Steering};
 use crate::report::text::fared;
@@ -103,8 +103,8 @@ pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(FAILURE));
     }
     let mut wrong = 0;
-    let width = ENGINES.iter().map(|engine| engine.name.len()).max().unwrap_or(0);
-    let all = ENGINES.iter().map(|engine| engine.kind).filter(|kind| workload.can_run(*kind)).collect();
+    let width = engines().map(|engine| engine.name.len()).max().unwrap_or(0);
+    let all = engines().map(|engine| engine.kind).filter(|kind| workload.can_run(*kind)).collect();
     for kind in steering::runnable(workload.steering, all, false)? {
         for cores in CORES {
             if judge.is_single_core(kind) && cores > 1 {

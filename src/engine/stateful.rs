@@ -103,6 +103,11 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
         }
     }
 
+    /// The table, to clear it between passes.
+    pub fn table_mut(&mut self) -> &mut T {
+        &mut self.table
+    }
+
     #[inline(always)]
     fn is_tracked(&mut self, packet: &Packet) -> bool {
         !packet.has(flags::NEVER_TRACKED) && !self.groups_ahead.at(packet.time_ns).is_untracked(packet)

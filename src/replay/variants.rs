@@ -34,7 +34,8 @@ pub struct Workload {
     pub config: Config,
     /// How packets reach cores.
     pub steering: Steering,
-    pub(crate) tracker: Tracker,
+    /// Moves connections from state to state; made from `config`.
+    pub tracker: Tracker,
     /// Size of the flow tables.
     pub geometry: Geometry,
     /// Chooses shards: part of the scenario.
@@ -143,7 +144,8 @@ impl Workload {
 
     /// True if this engine can run on the given rules.
     pub fn can_run(&self, kind: Kind) -> bool {
-        kind == Kind::Null || self.world(kind).is_some()
+        let follows = |world: &World| kind.follows_interfaces() || !world.has_paths();
+        kind == Kind::Null || self.world(kind).is_some_and(follows)
     }
 
     /// Steers the trace for engines of one kind.
@@ -245,6 +247,7 @@ impl Workload {
             Kind::StatefulDashMapLinear => self.contender::<L, crate::table::dashmap::Dash>(job),
             #[cfg(feature = "contenders")]
             Kind::StatefulSccLinear => self.contender::<L, crate::table::scc::Scc>(job),
+            Kind::Own(own) => Some((own.0.build)(self, job)),
         }
     }
 

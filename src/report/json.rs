@@ -1,6 +1,7 @@
 //! The result JSON. Its schema is `results/schema.json`.
 
 use super::Report;
+use crate::engine::registry::Kind;
 use crate::measure::{Latencies, Recording, Run, Span, Stamping};
 use crate::replay::{Pace, Rate};
 use base64::Engine as _;
@@ -106,6 +107,7 @@ fn run_value(report: &Report, run: &Run) -> Value {
         stamps.map(|cost| json!({ "ns": cost.value, "ci95": cost.ci95, "pairs": run.measured.stamped_pairs.len() }));
     json!({
         "engine": run.kind.name(),
+        "follows": follows(run.kind),
         "cores": run.cores,
         "pinned": run.pinned,
         "steering": run.steering.name(),
@@ -170,6 +172,15 @@ fn run_value(report: &Report, run: &Run) -> Value {
         })),
         "error": run.error,
     })
+}
+
+/// Whose rules an engine follows.
+fn follows(kind: Kind) -> Option<&'static str> {
+    match kind {
+        kind if kind.is_stateful() => Some("security groups"),
+        kind if kind.is_stateless() => Some("network ACL"),
+        _ => None,
+    }
 }
 
 /// What AWS's counters of the same names would say at the end of the trace, and at its fullest.
