@@ -62,6 +62,11 @@ pub trait OwnEngine<'w>: Send + Sized {
         None
     }
 
+    /// As [`Engine::probes`].
+    fn probes(&self, _packet: &Packet, _shard: u16) -> Option<u32> {
+        None
+    }
+
     /// Bytes of table memory that it holds.
     fn bytes(&self) -> u64 {
         0
@@ -202,6 +207,10 @@ impl<'w, E: OwnEngine<'w>> Engine for Borrowed<'_, 'w, E> {
 
     fn sweep_until(&mut self, packet_time_ns: u64) {
         self.engine.sweep_until(packet_time_ns);
+    }
+
+    fn probes(&self, packet: &Packet, shard: u16) -> Option<u32> {
+        self.engine.probes(packet, shard)
     }
 
     fn counters(&self) -> Option<TableCounters> {

@@ -1,7 +1,8 @@
 //! `ctbench compare` and `ctbench replay`
 
 use super::flow_log;
-use super::input::Input;
+use super::fresh;
+use super::input::{Input, random_seed};
 use super::load::LoadArgs;
 use super::output::{is_stdout, write_file, write_with};
 use super::recorder::RecorderArgs;
@@ -10,8 +11,8 @@ use super::share::{ShareArg, share};
 use super::steering::{self, SteeringArgs};
 use super::{InputArgs, SLOWER, WRONG_VERDICTS, percentage};
 use crate::engine::registry::{Kind, select};
-use crate::measure::fitness::{of_machine, of_runs};
-use crate::measure::{self, Clock, ClockFloor, Host, Plan, Unfit};
+use crate::measure::fitness::{of_clock, of_machine, of_runs};
+use crate::measure::{self, Clock, Host, Plan, Recording, Unfit};
 use crate::replay::Pool;
 use crate::report::result::ResultFile;
 use crate::report::{self, Report};
@@ -92,6 +93,13 @@ struct RunArgs {
     /// Stop earlier, once every throughput is known to ± this percentage (half of its 95 % interval)
     #[arg(long, value_name = "PERCENT", value_parser = percentage)]
     precision: Option<f64>,
+    /// Measure in so many fresh processes, one after the other, which share --time: each has its own memory layout and
+    /// hash key, and their results are pooled
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    fresh_processes: u16,
+    /// For those processes: write the result here, and nothing else
+    #[arg(long, hide = true)]
+    part: Option<PathBuf>,
     /// Refuse to measure on a machine that is not fit for it: busy, its workers not pinned, its frequency or cores shared
     #[arg(long)]
     strict: bool,
@@ -156,6 +164,9 @@ fn execute(
     fail_above: Option<f64>,
     args: &RunArgs,
 ) -> anyhow::Result<ExitCode> {
+    if let (2.., None) = (args.fresh_processes, &args.part) {
+        return in_fresh_processes(input_args, fail_above, args);
+    }
     if args.verdicts.is_some() {
         let one = matches!(kinds.as_deref(), Some([_]));
         ensure!(one, "--verdicts writes the verdicts of one engine: name it with --engine");
@@ -182,14 +193,14 @@ fn execute(
     let kinds = runnable(&input, kinds, baseline)?;
     let cores = core_counts(&args.cores);
     let (host, clock_floor) = (Host::read(), clock.floor());
-    let mut doubts = machine_doubts(&host, &clock_floor, &cores)?;
+    let mut doubts = machine_doubts(&host, clock_floor.quantile(0.5), &cores)?;
     if args.strict && !doubts.is_empty() {
         let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
         bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
     }
     let stdout_taken =
         [&args.json, &args.csv, &args.verdicts, &args.report, &args.flow_log.flow_log].into_iter().any(is_stdout);
-    let text_wanted = !args.quiet && !stdout_taken;
+    let text_wanted = !args.quiet && !stdout_taken && args.part.is_none();
     let mut out = std::io::stdout().lock();
     if text_wanted {
         write!(out, "{}", report::text::heading(&input.about()))?;
@@ -203,7 +214,7 @@ fn execute(
     let precision = args.precision.unwrap_or(0.0);
     let stamping = args.recorder.stamping(pace.is_some())?;
     let plan = Plan { kinds, cores, baseline, pace, seconds: args.time, precision, stamping };
-    let bar = progress_bar(args.quiet);
+    let bar = progress_bar(args.quiet || args.part.is_some());
     let started = std::time::SystemTime::now();
     let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
     let results = measure::run(&input.workload, &judge, input.expect.as_ref(), &plan, &clock, progress)
@@ -212,8 +223,13 @@ fn execute(
 
     let capacity = input.workload.geometry.capacity();
     doubts.extend(of_runs(&results.runs, capacity));
+    doubts.extend(input_args.selection.repeats_flows().then_some(Unfit::LoopedTrace));
+    let recordings = results.runs.iter().flat_map(|run| [&run.measured.latencies, &run.measured.paced.latency]);
+    let backwards = clock_floor.backwards + recordings.map(|r: &Recording| r.backwards).sum::<u64>();
+    let clock_ratio = clock.against_os();
+    doubts.extend(of_clock(clock_ratio, backwards));
     let mut about = input.about();
-    if args.json.is_some() || args.report.is_some() {
+    if args.json.is_some() || args.report.is_some() || args.part.is_some() {
         about.trace_sha256 = Some(input.capture.sha256());
     }
     let report = Report {
@@ -222,6 +238,8 @@ fn execute(
         host,
         about,
         clock_floor,
+        clock_ticks: clock.ticks_per_second(),
+        clock_ratio,
         differences: judge.differences(),
         allowance_exceeded: judge.allowance_exceeded(),
         changes: changes(&input.workload, &judge),
@@ -235,6 +253,11 @@ fn execute(
         write!(out, "{}", report::text::results(&report))?;
     }
     let document = report::json::document(&report);
+    if let Some(path) = &args.part {
+        write_file(path, &mut out, &format!("{document:#}\n"))?;
+        let wrong = results.runs.iter().any(|run| run.error.is_some());
+        return Ok(if wrong { ExitCode::from(WRONG_VERDICTS) } else { ExitCode::SUCCESS });
+    }
     if let Some(path) = &args.json {
         write_file(path, &mut out, &format!("{document:#}\n"))?;
     }
@@ -261,26 +284,65 @@ fn execute(
     if wrong {
         return Ok(ExitCode::from(WRONG_VERDICTS));
     }
-    if let Some(share) = fail_above {
+    let slower = |share: f64| {
         let slower = report.comparisons().into_iter().filter(|c| c.ratio.ci95[1] < 1.0 - share);
-        let slower: Vec<String> = slower
-            .map(|c| {
-                format!("{} on {} core{}", c.run.kind.name(), c.run.cores, if c.run.cores == 1 { "" } else { "s" })
-            })
-            .collect();
-        if !slower.is_empty() {
-            eprintln!("ctbench: slower than the baseline by more than {} %: {}", share * 100.0, slower.join("; "));
-            return Ok(ExitCode::from(SLOWER));
-        }
+        let place = |run: &measure::Run| {
+            format!("{} on {} core{}", run.kind.name(), run.cores, if run.cores == 1 { "" } else { "s" })
+        };
+        slower.map(|c| place(c.run)).collect()
+    };
+    Ok(exit_of_slower(fail_above, slower))
+}
+
+/// The same, measured by other processes; reported from their merged result.
+fn in_fresh_processes(input_args: &InputArgs, fail_above: Option<f64>, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    ensure!(
+        args.verdicts.is_none() && args.flow_log.flow_log.is_none(),
+        "--verdicts and --flow-log are of one process: leave out --fresh-processes"
+    );
+    let report = args.report.as_ref().map(|path| Ok::<_, anyhow::Error>((of_path(path)?, path))).transpose()?;
+    let seed = input_args.seed.unwrap_or_else(random_seed);
+    let (result, worst) = fresh::run(args.fresh_processes, args.time, seed)?;
+    let mut out = std::io::stdout().lock();
+    let stdout_taken = [&args.json, &args.csv, &args.report].into_iter().any(is_stdout);
+    if !args.quiet && !stdout_taken {
+        write!(out, "{}", report::pooled::results(&result, usize::from(args.fresh_processes)))?;
     }
-    Ok(ExitCode::SUCCESS)
+    if let Some(path) = &args.json {
+        write_file(path, &mut out, &format!("{:#}\n", result.json))?;
+    }
+    let result = [result];
+    if let Some(path) = &args.csv {
+        write_file(path, &mut out, &report::csv::render(&result))?;
+    }
+    out.flush()?;
+    if let Some((format, path)) = report {
+        drop(out);
+        write_report(format, &result, path)?;
+    }
+    if worst != 0 {
+        return Ok(ExitCode::from(worst));
+    }
+    let slower = |share: f64| {
+        let slower = result[0].result.comparisons.iter().filter(move |c| c.ci95[1] < 1.0 - share);
+        slower.map(|c| format!("{} on {} core{}", c.engine, c.cores, if c.cores == 1 { "" } else { "s" })).collect()
+    };
+    Ok(exit_of_slower(fail_above, slower))
+}
+
+/// Exit code 4 if an engine is slower than the baseline by more than is allowed, and which.
+fn exit_of_slower(fail_above: Option<f64>, slower: impl Fn(f64) -> Vec<String>) -> ExitCode {
+    let slower = fail_above.map(|share| (share, slower(share))).filter(|(_, slower)| !slower.is_empty());
+    let Some((share, slower)) = slower else { return ExitCode::SUCCESS };
+    eprintln!("ctbench: slower than the baseline by more than {} %: {}", share * 100.0, slower.join("; "));
+    ExitCode::from(SLOWER)
 }
 
 /// What is wrong with the machine for so many workers.
-fn machine_doubts(host: &Host, floor: &ClockFloor, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
+fn machine_doubts(host: &Host, clock_ns: u64, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
     let workers = cores.iter().copied().max().unwrap_or(1);
     let pool = Pool::new(workers).context("starting one worker thread a core")?;
-    Ok(of_machine(host, floor, workers, pool.pinned()))
+    Ok(of_machine(host, clock_ns, workers, pool.pinned()))
 }
 
 /// The engines asked for, or all that the rules allow; the baseline with them.

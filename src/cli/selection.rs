@@ -38,6 +38,11 @@ impl SelectionArgs {
         self.rounds > 1
     }
 
+    /// True if every round has the same flows.
+    pub(super) fn repeats_flows(&self) -> bool {
+        self.repeats() && !self.unique_flows
+    }
+
     /// Applies the options to what was read; returns what the user should know.
     pub(super) fn apply(&self, trace: &mut Trace) -> anyhow::Result<Option<String>> {
         if !self.is_unlimited() {

@@ -53,6 +53,9 @@ pub struct Stateful<'a, R, T> {
     accounted: i64,
     /// The lowest packet time of all cores: a sweep removes only what has expired by then.
     sweep_until_ns: u64,
+    /// Packets that were tracked, and of them those that found no connection alive.
+    lookups: u64,
+    misses: u64,
     burst: Burst,
 }
 
@@ -99,6 +102,8 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
             allowance,
             accounted: 0,
             sweep_until_ns: u64::MAX,
+            lookups: 0,
+            misses: 0,
             burst: Burst::default(),
         }
     }
@@ -136,6 +141,7 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
                 None => {}
             }
             if let Some(decision) = self.open(packet, place, key, uses_windows) {
+                self.misses += 1;
                 return decision;
             }
         }
@@ -210,10 +216,12 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
         let count = packets.len().min(shards.len()).min(decisions.len()).min(MAX_BURST);
         // What the last burst has found.
         self.table.remove_expired();
+        let mut lookups = 0;
         for i in 0..count {
             let tracked = self.is_tracked(&packets[i]);
             self.burst.tracked[i] = tracked;
             if tracked {
+                lookups += 1;
                 let key = packets[i].flow_key();
                 let place = Place { shard: u32::from(shards[i]), hash: self.hash.hash(&key), hint: 0 };
                 self.table.prefetch(place);
@@ -242,6 +250,7 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
             };
             stamp.verdict_known();
         }
+        self.lookups += lookups;
         // Other workers need not know sooner.
         self.account();
     }
@@ -250,7 +259,16 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
         self.sweep_until_ns = packet_time_ns;
     }
 
+    fn probes(&self, packet: &Packet, shard: u16) -> Option<u32> {
+        let rules = self.groups_ahead.clone().at(packet.time_ns);
+        let is_tracked = !packet.has(flags::NEVER_TRACKED) && !rules.is_untracked(packet);
+        let key = packet.flow_key();
+        let place = Place { shard: u32::from(shard), hash: self.hash.hash(&key), hint: 0 };
+        is_tracked.then(|| self.table.probes(place, &key)).flatten()
+    }
+
     fn counters(&self) -> Option<TableCounters> {
-        Some(*self.table.counters())
+        let (lookups, hits) = (self.lookups, self.lookups - self.misses);
+        Some(TableCounters { lookups, hits, ..*self.table.counters() })
     }
 }

@@ -1,7 +1,7 @@
 //! Verify, then time, and verify while timing: a whole comparison.
 
 use super::statistics::{Estimate, deviation, median_with_interval, paired_difference, paired_ratio};
-use super::{Budget, Clock, Expected, Measured, Probe, ProbeCost, Stamping, Trials, Variant};
+use super::{Budget, Clock, Expected, Instructions, Measured, Probe, ProbeCost, Stamping, Trials, Variant};
 use crate::engine::Decision;
 use crate::engine::registry::Kind;
 use crate::replay::{Mode, Pace, Pool, Steered, Steering, Workload};
@@ -38,6 +38,12 @@ pub struct Run {
     pub table_bytes: u64,
     /// Bytes of it in huge pages, where the table asks for them and the system tells.
     pub huge_bytes: Option<u64>,
+    /// Handing the packets to cores, in ns a packet, on one thread; before the clock of a pass starts.
+    pub steer_ns: f64,
+    /// Entries that a look-up compares with its flow, on average; `None` where the table does not tell.
+    pub probes: Option<f64>,
+    /// Instructions a packet, or why they are not known; `None` if nothing was measured.
+    pub instructions: Option<Result<f64, String>>,
     /// Wrong verdicts, if any.
     pub error: Option<String>,
 }
@@ -178,6 +184,8 @@ pub struct Control {
     pub cores: usize,
     /// Throughput as a multiple of the baseline's own, from the same blocks as every other ratio.
     pub ratio: Estimate,
+    /// The same of every block.
+    pub samples: Vec<f64>,
 }
 
 impl Control {
@@ -222,10 +230,14 @@ pub fn run(
 ) -> Result<Results, ThreadPoolBuildError> {
     let pools = plan.cores.iter().map(|n| Pool::new(*n)).collect::<Result<Vec<_>, _>>()?;
     let chosen = |pool: &Pool, kind: Kind| !judge.is_single_core(kind) || pool.cores() == 1;
+    let mut steer_ns = Vec::new();
     let mut prepared: Vec<(Kind, &Pool, Steered)> = Vec::new();
     for pool in &pools {
         for kind in plan.kinds.iter().copied().filter(|kind| chosen(pool, *kind)) {
-            prepared.push((kind, pool, workload.steered(kind, pool.cores())));
+            let start = clock.raw();
+            let steered = workload.steered(kind, pool.cores());
+            steer_ns.push(clock.ns(start, clock.raw()) as f64 / steered.packets().max(1) as f64);
+            prepared.push((kind, pool, steered));
         }
     }
     let checks: Vec<Option<FlowCheck>> =
@@ -234,7 +246,7 @@ pub fn run(
     let mut expected = Vec::new();
     let mut runs = Vec::new();
     let mut last_decisions = Vec::new();
-    for ((kind, pool, steered), flow_check) in prepared.iter().zip(&checks) {
+    for (((kind, pool, steered), flow_check), steer_ns) in prepared.iter().zip(&checks).zip(steer_ns) {
         let Some(mut variant) = workload.variant(*kind, steered, pool, clock, workload.burst) else {
             continue;
         };
@@ -255,6 +267,9 @@ pub fn run(
             imbalance: steered.imbalance(),
             table_bytes: variant.table_bytes(),
             huge_bytes: variant.huge_bytes(),
+            steer_ns,
+            probes: None,
+            instructions: None,
             error,
         });
         last_decisions = decisions;
@@ -271,6 +286,9 @@ pub fn run(
     };
     if workload.trace.packets.is_empty() {
         return Ok(results);
+    }
+    for (run, variant) in results.runs.iter_mut().zip(&mut variants) {
+        account(run, variant.as_mut());
     }
 
     let budget = |share: f64| Budget {
@@ -313,7 +331,8 @@ pub fn run(
         let run = &mut results.runs[run];
         run.note_passes(&control);
         let ratio = paired_ratio(&control.pps, &run.measured.pps, workload.secret);
-        results.controls.push(Control { kind: run.kind, cores: run.cores, ratio });
+        let samples = control.pps.iter().zip(&run.measured.pps).map(|(again, once)| again / once).collect();
+        results.controls.push(Control { kind: run.kind, cores: run.cores, ratio, samples });
     }
 
     drop(variants);
@@ -343,6 +362,25 @@ pub fn run(
         results.alone.push((kind, fewest, measured));
     }
     Ok(results)
+}
+
+/// Two passes that no clock looks at: what look-ups compare, and instructions.
+fn account(run: &mut Run, variant: &mut dyn Variant) {
+    if run.error.is_some() {
+        return;
+    }
+    let packets = run.packets.max(1) as f64;
+    let pass = variant.pass(Mode::Probed, Vec::new());
+    run.probes =
+        pass.probes.filter(|[lookups, _]| *lookups > 0).map(|[lookups, probes]| probes as f64 / lookups as f64);
+    // The first count says whether the machine counts at all; then there is no need for a pass.
+    run.instructions = Some(match Instructions::start() {
+        Err(reason) => Err(reason),
+        Ok(_) => {
+            let pass = variant.pass(Mode::Counted, pass.decisions);
+            pass.instructions.unwrap_or_else(|| Err("no worker counted".into())).map(|sum| sum as f64 / packets)
+        }
+    });
 }
 
 /// The floor for the largest table, or for a small one where no engine has any. `None` if there is no memory for it.

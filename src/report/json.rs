@@ -56,9 +56,15 @@ pub fn document(report: &Report) -> Value {
             "conntrack": w.config,
         },
         "clock": {
-            "floor_p50_ns": report.clock_floor.p50,
-            "floor_p99_ns": report.clock_floor.p99,
-            "floor_max_ns": report.clock_floor.max,
+            "source": report.clock_ticks.map_or("os", |_| "time-stamp counter"),
+            "ticks_per_second": report.clock_ticks,
+            "ratio_to_os": report.clock_ratio,
+            "backwards": report.clock_floor.backwards,
+            "floor_p50_ns": report.clock_floor.quantile(0.5),
+            "floor_p99_ns": report.clock_floor.quantile(0.99),
+            "floor_max_ns": report.clock_floor.apart.histogram().max(),
+            "floor_ns": quantiles(report.clock_floor.apart.histogram()),
+            "floor_histogram": encoded(report.clock_floor.apart.histogram()),
         },
         "probe": report.results.probe.map(|(bytes, cost)| json!({
             "bytes": bytes,
@@ -85,6 +91,7 @@ pub fn document(report: &Report) -> Value {
             "ratio": control.ratio.value,
             "ci95": control.ratio.ci95,
             "noise_floor": control.noise_floor(),
+            "samples": control.samples,
         })).collect::<Vec<_>>(),
         "comparisons": report.comparisons().iter().map(|c| json!({
             "engine": c.run.kind.name(),
@@ -118,7 +125,7 @@ fn run_value(report: &Report, run: &Run) -> Value {
         "verdicts": { "accept": run.tally.accept, "drop": run.tally.drop, "ignored": run.tally.ignored },
         "outcomes": run.tally.outcomes,
         "lost": run.measured.paced.lost,
-        "paced": report.pace.map(|pace| paced(run, pace)),
+        "paced": report.pace.filter(|_| run.measured.passes > 0).map(|pace| paced(run, pace)),
         "digest": run.digest().map(|digest| format!("{digest:016x}")),
         "flows": run.flows.as_ref().map(|flows| json!({
             "passes": flows.passes,
@@ -154,7 +161,7 @@ fn run_value(report: &Report, run: &Run) -> Value {
         "stages_ns_per_packet": {
             "read": about.read_ns,
             "decode": about.decode_ns,
-            "steer": null,
+            "steer": run.steer_ns,
             "evaluate": measured.then(|| run.ns_per_packet()),
             "stamps": stamps.map(|cost| cost.value),
             "record": stamps.map(|cost| cost.value),
@@ -162,6 +169,9 @@ fn run_value(report: &Report, run: &Run) -> Value {
         "table": run.measured.counters.map(|c| json!({
             "capacity": report.workload.geometry.capacity(),
             "peak_entries": c.peak_entries,
+            "lookups": c.lookups,
+            "hits": c.hits,
+            "probes_per_lookup": run.probes,
             "inserts": c.inserts,
             "expired": c.expired,
             "evicted": c.evicted,
@@ -169,6 +179,10 @@ fn run_value(report: &Report, run: &Run) -> Value {
             "bytes": run.table_bytes,
             "huge_page_bytes": run.huge_bytes,
             "allowance": allowance(report, c.peak_entries),
+        })),
+        "instructions": run.instructions.as_ref().map(|instructions| json!({
+            "per_packet": instructions.as_ref().ok(),
+            "not_available": instructions.as_ref().err(),
         })),
         "error": run.error,
     })
@@ -217,7 +231,7 @@ fn latency(recording: &Recording, stamping: Stamping, report: &Report) -> Value 
     value["one_in"] = json!(stamping.one_in());
     value["beyond_one_minute"] = json!(recording.raw.beyond());
     value["clock_backwards"] = json!(recording.backwards);
-    value["clock_floor_p50"] = json!(report.clock_floor.p50);
+    value["clock_floor_p50"] = json!(report.clock_floor.quantile(0.5));
     value["histogram"] = json!(encoded(recording.raw.histogram()));
     value["marked_share"] = json!(recording.noise.marked_share());
     value["clean"] = quantiles(recording.clean.histogram());
