@@ -8,6 +8,7 @@ use crate::engine::registry::{self, EngineInfo, Kind};
 use crate::engine::{Decision, Engine, Stamp};
 use crate::measure::Variant;
 use crate::packet::Packet;
+use crate::replay::streamed::{Serve, served_of};
 use crate::replay::{Job, Setup, Workload};
 use crate::table::TableCounters;
 use std::process::ExitCode;
@@ -73,8 +74,14 @@ pub trait OwnEngine<'w>: Send + Sized {
     }
 }
 
-/// Builds a variant of an engine: what [`engines!`](crate::engines!) writes for each.
-pub type Build = for<'a> fn(&'a Workload, Job<'a>) -> Box<dyn Variant + 'a>;
+/// How an engine is built: what [`engines!`](crate::engines!) writes for each.
+#[derive(Clone, Copy, Debug)]
+pub struct Build {
+    /// For a trace in memory: see [`variant`].
+    pub variant: for<'a> fn(&'a Workload, Job<'a>) -> Box<dyn Variant + 'a>,
+    /// For a streamed one: see [`serve`].
+    pub serve: for<'a> fn(&'a Workload, usize, usize) -> Box<dyn Serve + 'a>,
+}
 
 /// An engine that [`main`](fn@main) takes. Made by [`engines!`](crate::engines!).
 #[derive(Clone, Copy, Debug)]
@@ -107,13 +114,20 @@ macro_rules! engines {
     ($($engine:ty),* $(,)?) => {
         [$({
             // The engine's lifetime is that of the workload at hand, which only a function can say.
-            fn build<'a>(
+            fn variant<'a>(
                 workload: &'a $crate::replay::Workload,
                 job: $crate::replay::Job<'a>,
             ) -> ::std::boxed::Box<dyn $crate::measure::Variant + 'a> {
                 $crate::own::variant::<$engine>(workload, job)
             }
-            $crate::own::Registration::new::<$engine>(build)
+            fn serve<'a>(
+                workload: &'a $crate::replay::Workload,
+                cores: usize,
+                burst: usize,
+            ) -> ::std::boxed::Box<dyn $crate::replay::streamed::Serve + 'a> {
+                $crate::own::serve::<$engine>(workload, cores, burst)
+            }
+            $crate::own::Registration::new::<$engine>($crate::own::Build { variant, serve })
         }),*]
     };
 }
@@ -165,16 +179,29 @@ pub fn register(engines: impl IntoIterator<Item = Registration>) -> Result<(), S
 /// # Panics
 /// If the engine makes another number of engines than there are cores.
 pub fn variant<'w, E: OwnEngine<'w> + 'w>(workload: &'w Workload, job: Job<'w>) -> Box<dyn Variant + 'w> {
-    let cores = job.pool.cores();
-    let engines = E::one_a_core(workload, cores);
-    assert_eq!(engines.len(), cores, "{}: `one_a_core` must make one engine for each core", E::NAME);
     let Job { steered, pool, burst, clock } = job;
-    workload.variant_of(OwnSetup { engines, life: std::marker::PhantomData }, steered, pool, clock, burst)
+    workload.variant_of(OwnSetup::<E>::new(workload, pool.cores()), steered, pool, clock, burst)
+}
+
+/// Builds an engine for packets that come over so many lanes, in bursts of so many.
+///
+/// # Panics
+/// As [`variant`].
+pub fn serve<'w, E: OwnEngine<'w> + 'w>(workload: &'w Workload, cores: usize, burst: usize) -> Box<dyn Serve + 'w> {
+    served_of(OwnSetup::<E>::new(workload, cores), burst)
 }
 
 struct OwnSetup<'w, E> {
     engines: Vec<E>,
     life: std::marker::PhantomData<&'w ()>,
+}
+
+impl<'w, E: OwnEngine<'w>> OwnSetup<'w, E> {
+    fn new(workload: &'w Workload, cores: usize) -> Self {
+        let engines = E::one_a_core(workload, cores);
+        assert_eq!(engines.len(), cores, "{}: `one_a_core` must make one engine for each core", E::NAME);
+        OwnSetup { engines, life: std::marker::PhantomData }
+    }
 }
 
 impl<'w, E: OwnEngine<'w>> Setup for OwnSetup<'w, E> {

@@ -2,7 +2,7 @@
 
 use assert_cmd::cargo::CommandCargoExt as _;
 use ctbench::engine::{Decision, Stamp};
-use ctbench::own::{Build, Follows, OwnEngine, Registration, register};
+use ctbench::own::{Follows, OwnEngine, register};
 use ctbench::packet::Packet;
 use ctbench::replay::Workload;
 use serde_json::Value;
@@ -130,6 +130,6 @@ fn names_must_be_new_and_plain() {
     assert!(taken.contains("two engines are called `reference`"), "{taken}");
     let loud = register(ctbench::engines![Shouting]).unwrap_err();
     assert!(loud.contains("`Loud Engine`") && loud.contains("small letters"), "{loud}");
-    let build: Build = |workload, job| ctbench::own::variant::<Named>(workload, job);
-    assert!(register([Registration::new::<Shouting>(build)]).is_err());
+    let [named] = ctbench::engines![Named];
+    assert!(register([named]).is_err(), "not even alone");
 }

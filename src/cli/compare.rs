@@ -109,7 +109,7 @@ struct RunArgs {
     /// Write one CSV row an engine and number of cores (`-` for stdout)
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Write a report for the browser, or what the file's name ends with: md, csv, json, hgrm, openmetrics, svg
+    /// Write a report for the browser, or what the file's name ends with: md, csv, json, hgrm, hlog, openmetrics, svg
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
     /// Write one CSV row a packet with its verdict, of a single engine (`-` for stdout)

@@ -1,5 +1,6 @@
 //! Measurement: the clock, recorders, trials, statistics. Nothing else in the crate reads a clock.
 
+mod busy;
 mod clock;
 mod cpu_time;
 pub mod fitness;
@@ -13,6 +14,7 @@ mod run;
 pub mod statistics;
 mod trials;
 
+pub use busy::Busy;
 pub use clock::{Clock, ClockFloor};
 pub use fitness::Unfit;
 pub use host::Host;

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Makes the engines of a pass. The tables behind them live on between passes.
-pub trait Setup {
+pub trait Setup: Send {
     /// One core's engine.
     type Engine<'a>: Engine + Send
     where

@@ -1,6 +1,7 @@
 //! Steering: which core gets which packet. Where a flow lies in the table is the same under all of
 //! them: its shard is a property of the flow.
 
+use crate::engine::registry::Kind;
 use crate::engine::{Decision, Reason, State, Verdict};
 use crate::measure::Span;
 use crate::packet::{Direction, FlowKey, Packet};
@@ -58,6 +59,13 @@ pub enum Stream {
     Pieces,
     /// Whole datagrams, when their last piece has come: stateful engines.
     Datagrams,
+}
+
+impl Stream {
+    /// What engines of this kind see.
+    pub fn of(kind: Kind) -> Self {
+        if kind.is_stateful() { Stream::Datagrams } else { Stream::Pieces }
+    }
 }
 
 /// The packets of one core, in trace order.

@@ -8,6 +8,7 @@ use crate::engine::reference;
 use crate::engine::registry::Kind;
 use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Verdict};
 use crate::measure::{Clock, Span, Variant};
+use crate::own::Build;
 use crate::packet::Packet;
 use crate::policy::compiled::Compiled;
 use crate::policy::linear::Linear;
@@ -150,9 +151,8 @@ impl Workload {
 
     /// Steers the trace for engines of one kind.
     pub fn steered(&self, kind: Kind, cores: usize) -> Steered {
-        let stream = if kind.is_stateful() { Stream::Datagrams } else { Stream::Pieces };
         let hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
-        let mut steered = steer(&self.trace, stream, self.steering, cores, &hash, self.geometry.shards);
+        let mut steered = steer(&self.trace, Stream::of(kind), self.steering, cores, &hash, self.geometry.shards);
         steered.span = self.span;
         steered
     }
@@ -214,40 +214,48 @@ impl Workload {
         if steered.steering != Steering::Symmetric && !kind.is_shared() {
             return None;
         }
-        let job = Job { steered, pool, burst, clock };
+        self.assemble(kind, pool.cores(), Preloaded { workload: self, job: Job { steered, pool, burst, clock } })
+    }
+
+    /// Builds an engine's setup and hands it on. `None` if its rules were not given.
+    pub(super) fn assemble<'a, U: Use<'a>>(&'a self, kind: Kind, cores: usize, user: U) -> Option<U::Made> {
         if self.world(kind).is_some_and(World::has_paths) {
-            self.variant_over::<Paths<Linear>, Paths<Compiled>>(kind, job)
+            self.assemble_over::<Paths<Linear>, Paths<Compiled>, U>(kind, cores, user)
         } else {
-            self.variant_over::<Linear, Compiled>(kind, job)
+            self.assemble_over::<Linear, Compiled, U>(kind, cores, user)
         }
     }
 
     /// The same, over rules in these two forms.
-    fn variant_over<'a, L: Form + 'a, C: Form + 'a>(
+    fn assemble_over<'a, L: Form + 'a, C: Form + 'a, U: Use<'a>>(
         &'a self,
         kind: Kind,
-        job: Job<'a>,
-    ) -> Option<Box<dyn Variant + 'a>> {
-        let cores = job.pool.cores();
+        cores: usize,
+        user: U,
+    ) -> Option<U::Made> {
         match kind {
-            Kind::Null => boxed(self, job, NullSetup { cores }),
-            Kind::StatelessLinear => self.stateless::<L>(job),
-            Kind::StatelessCompiled => self.stateless::<C>(job),
-            Kind::Reference => boxed(self, job, ReferenceSetup { workload: self }),
-            Kind::StatefulPerCoreLinear => self.owned::<L, _>(job, |owned| self.per_core(owned)),
-            Kind::StatefulPerCoreCompiled => self.owned::<C, _>(job, |owned| self.per_core(owned)),
-            Kind::StatefulOwnerLinear => self.owned::<L, _>(job, |owned| self.our_table::<OwnerOnly>(owned)),
-            Kind::StatefulLockFreeLinear => self.shared::<L, _>(job, self.lock_free()),
-            Kind::StatefulLockFreeCompiled => self.shared::<C, _>(job, self.lock_free()),
-            Kind::StatefulBucketLockLinear => self.shared::<L, _>(job, self.our_table::<BucketLock>(&|_| true)),
-            Kind::StatefulLockedLinear => self.shared::<L, _>(job, Locked::new(self.geometry, self.config.on_full)),
+            Kind::Null => Some(user.setup(NullSetup { cores })),
+            Kind::StatelessLinear => self.stateless::<L, U>(cores, user),
+            Kind::StatelessCompiled => self.stateless::<C, U>(cores, user),
+            Kind::Reference => Some(user.setup(ReferenceSetup { workload: self })),
+            Kind::StatefulPerCoreLinear => self.owned::<L, _, U>(cores, user, |owned| self.per_core(owned)),
+            Kind::StatefulPerCoreCompiled => self.owned::<C, _, U>(cores, user, |owned| self.per_core(owned)),
+            Kind::StatefulOwnerLinear => self.owned::<L, _, U>(cores, user, |owned| self.our_table::<OwnerOnly>(owned)),
+            Kind::StatefulLockFreeLinear => self.shared::<L, _, U>(cores, user, self.lock_free()),
+            Kind::StatefulLockFreeCompiled => self.shared::<C, _, U>(cores, user, self.lock_free()),
+            Kind::StatefulBucketLockLinear => {
+                self.shared::<L, _, U>(cores, user, self.our_table::<BucketLock>(&|_| true))
+            }
+            Kind::StatefulLockedLinear => {
+                self.shared::<L, _, U>(cores, user, Locked::new(self.geometry, self.config.on_full))
+            }
             #[cfg(feature = "contenders")]
-            Kind::StatefulPapayaLinear => self.contender::<L, crate::table::papaya::Papaya>(job),
+            Kind::StatefulPapayaLinear => self.contender::<L, U, crate::table::papaya::Papaya>(cores, user),
             #[cfg(feature = "contenders")]
-            Kind::StatefulDashMapLinear => self.contender::<L, crate::table::dashmap::Dash>(job),
+            Kind::StatefulDashMapLinear => self.contender::<L, U, crate::table::dashmap::Dash>(cores, user),
             #[cfg(feature = "contenders")]
-            Kind::StatefulSccLinear => self.contender::<L, crate::table::scc::Scc>(job),
-            Kind::Own(own) => Some((own.0.build)(self, job)),
+            Kind::StatefulSccLinear => self.contender::<L, U, crate::table::scc::Scc>(cores, user),
+            Kind::Own(own) => Some(user.own(self, cores, own.0.build)),
         }
     }
 
@@ -264,39 +272,43 @@ impl Workload {
     }
 
     /// An engine without a table.
-    fn stateless<'a, R: Form + 'a>(&'a self, job: Job<'a>) -> Option<Box<dyn Variant + 'a>> {
+    fn stateless<'a, R: Form + 'a, U: Use<'a>>(&'a self, cores: usize, user: U) -> Option<U::Made> {
         let rules = Epochs::new(R::of(self.acl.as_ref()?))?;
-        let cores = job.pool.cores();
-        boxed(self, job, StatelessSetup { rules, cores })
+        Some(user.setup(StatelessSetup { rules, cores }))
     }
 
     /// An engine with a table for each core, for the shards that the core owns.
-    fn owned<'a, R: Form + 'a, T: OwnedTable + 'a>(
+    fn owned<'a, R: Form + 'a, T: OwnedTable + 'a, U: Use<'a>>(
         &'a self,
-        job: Job<'a>,
+        cores: usize,
+        user: U,
         table: impl Fn(&dyn Fn(u32) -> bool) -> T,
-    ) -> Option<Box<dyn Variant + 'a>> {
-        let cores = job.pool.cores();
+    ) -> Option<U::Made> {
         let tables = (0..cores).map(|core| table(&|shard| shard as usize % cores == core)).collect();
-        boxed(self, job, OwnedSetup { parts: self.parts::<R>()?, tables, allowance: self.allowance() })
+        Some(user.setup(OwnedSetup { parts: self.parts::<R>()?, tables, allowance: self.allowance() }))
     }
 
     /// An engine with one table for all cores.
-    fn shared<'a, R: Form + 'a, T: SharedTable + 'a>(
+    fn shared<'a, R: Form + 'a, T: SharedTable + 'a, U: Use<'a>>(
         &'a self,
-        job: Job<'a>,
+        cores: usize,
+        user: U,
         table: T,
-    ) -> Option<Box<dyn Variant + 'a>> {
-        let cores = job.pool.cores();
-        boxed(self, job, SharedSetup { parts: self.parts::<R>()?, table, cores, allowance: self.allowance() })
+    ) -> Option<U::Made> {
+        Some(user.setup(SharedSetup { parts: self.parts::<R>()?, table, cores, allowance: self.allowance() }))
     }
 
     #[cfg(feature = "contenders")]
-    fn contender<'a, L: Form + 'a, M: crate::table::contender::Map + 'a>(
+    fn contender<'a, L: Form + 'a, U: Use<'a>, M: crate::table::contender::Map + 'a>(
         &'a self,
-        job: Job<'a>,
-    ) -> Option<Box<dyn Variant + 'a>> {
-        self.shared::<L, _>(job, crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full))
+        cores: usize,
+        user: U,
+    ) -> Option<U::Made> {
+        self.shared::<L, _, U>(
+            cores,
+            user,
+            crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full),
+        )
     }
 
     fn allowance(&self) -> Option<Allowance> {
@@ -435,8 +447,34 @@ struct Prepared<'a, S> {
     setup: S,
 }
 
-fn boxed<'a, S: Setup + 'a>(workload: &'a Workload, job: Job<'a>, setup: S) -> Option<Box<dyn Variant + 'a>> {
-    Some(Box::new(Prepared { workload, job, setup }))
+/// What becomes of an engine's setup.
+pub(super) trait Use<'a> {
+    /// What it is made into.
+    type Made;
+
+    /// Makes it.
+    fn setup<S: Setup + 'a>(self, setup: S) -> Self::Made;
+
+    /// The same of an engine from another crate, whose setup only that crate can name.
+    fn own(self, workload: &'a Workload, cores: usize, build: Build) -> Self::Made;
+}
+
+/// For replays of a trace that is steered already.
+struct Preloaded<'a> {
+    workload: &'a Workload,
+    job: Job<'a>,
+}
+
+impl<'a> Use<'a> for Preloaded<'a> {
+    type Made = Box<dyn Variant + 'a>;
+
+    fn setup<S: Setup + 'a>(self, setup: S) -> Box<dyn Variant + 'a> {
+        Box::new(Prepared { workload: self.workload, job: self.job, setup })
+    }
+
+    fn own(self, workload: &'a Workload, _: usize, build: Build) -> Box<dyn Variant + 'a> {
+        (build.variant)(workload, self.job)
+    }
 }
 
 impl<S: Setup> Variant for Prepared<'_, S> {
