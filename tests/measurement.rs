@@ -199,7 +199,7 @@ fn fresh_processes_are_pooled() {
     let folder = tempdir().unwrap();
     let engines = ["--engine", "stateless-linear", "--engine", "stateful-percore-linear"];
     let (text, result) = compare(folder.path(), &[&engines[..], &["--fresh-processes", "3", "--seed", "5"]].concat());
-    assert!(text.contains("Measured in 3 fresh processes") && text.contains("times the throughput of"), "{text}");
+    assert!(text.contains("Measured in 3 fresh processes"), "{text}");
     let parts = result["merged"].as_array().unwrap();
     assert_eq!(parts.len(), 3);
     let mut seeds: Vec<&str> = parts.iter().map(|part| part["seed"].as_str().unwrap()).collect();

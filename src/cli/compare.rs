@@ -11,9 +11,13 @@ use super::share::{ShareArg, share};
 use super::steering::{self, SteeringArgs};
 use super::{InputArgs, SLOWER, WRONG_VERDICTS, percentage};
 use crate::engine::registry::{Kind, select};
+use crate::explain::Explanation;
 use crate::measure::fitness::{of_clock, of_machine, of_runs};
 use crate::measure::{self, Clock, Host, Plan, Recording, Unfit};
-use crate::replay::Pool;
+use crate::replay::{Pool, World};
+use crate::report::differences::Differences;
+use crate::report::format::Format;
+use crate::report::picture;
 use crate::report::result::ResultFile;
 use crate::report::{self, Report};
 use crate::verify::{Judge, changes};
@@ -241,6 +245,7 @@ fn execute(
         clock_ticks: clock.ticks_per_second(),
         clock_ratio,
         differences: judge.differences(),
+        reasons: reasons(&input, &judge),
         allowance_exceeded: judge.allowance_exceeded(),
         changes: changes(&input.workload, &judge),
         doubts,
@@ -250,7 +255,7 @@ fn execute(
         workload: &input.workload,
     };
     if text_wanted {
-        write!(out, "{}", report::text::results(&report))?;
+        write!(out, "{}", report::text::results(&report, picture::stdout_has_colour()))?;
     }
     let document = report::json::document(&report);
     if let Some(path) = &args.part {
@@ -303,15 +308,22 @@ fn in_fresh_processes(input_args: &InputArgs, fail_above: Option<f64>, args: &Ru
     let report = args.report.as_ref().map(|path| Ok::<_, anyhow::Error>((of_path(path)?, path))).transpose()?;
     let seed = input_args.seed.unwrap_or_else(random_seed);
     let (result, worst) = fresh::run(args.fresh_processes, args.time, seed)?;
+    let result = [result];
     let mut out = std::io::stdout().lock();
     let stdout_taken = [&args.json, &args.csv, &args.report].into_iter().any(is_stdout);
     if !args.quiet && !stdout_taken {
-        write!(out, "{}", report::pooled::results(&result, usize::from(args.fresh_processes)))?;
+        for document in report::plain::Plain.render(&result)? {
+            write!(out, "{}", document.text)?;
+        }
+        writeln!(
+            out,
+            "Measured in {} fresh processes, each with its own memory layout and hash key; intervals also cover how they differ.",
+            args.fresh_processes
+        )?;
     }
     if let Some(path) = &args.json {
-        write_file(path, &mut out, &format!("{:#}\n", result.json))?;
+        write_file(path, &mut out, &format!("{:#}\n", result[0].json))?;
     }
-    let result = [result];
     if let Some(path) = &args.csv {
         write_file(path, &mut out, &report::csv::render(&result))?;
     }
@@ -336,6 +348,14 @@ fn exit_of_slower(fail_above: Option<f64>, slower: impl Fn(f64) -> Vec<String>) 
     let Some((share, slower)) = slower else { return ExitCode::SUCCESS };
     eprintln!("ctbench: slower than the baseline by more than {} %: {}", share * 100.0, slower.join("; "));
     ExitCode::from(SLOWER)
+}
+
+/// On which flows the worlds differ. Only where one set of rules holds for all addresses is that told.
+fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
+    let workload = &input.workload;
+    let by_interface = [&workload.groups, &workload.acl].into_iter().flatten().any(World::has_paths);
+    let differ = judge.differences().is_some_and(|(stateful, stateless)| stateful + stateless > 0);
+    (differ && !by_interface).then(|| Differences::of(&Explanation::new(workload, judge)))
 }
 
 /// What is wrong with the machine for so many workers.
