@@ -7,7 +7,7 @@
 //! In a crate of one's own the program is the same, with `ctbench` among the dependencies. docs/ENGINES.md goes through it.
 
 use ctbench::conntrack::{Connection, Windows};
-use ctbench::engine::{Decision, Engine, Groups, Stamp, Stateful, Stateless};
+use ctbench::engine::{Decision, Engine, Groups, Stamp, Stateful, Stateless, Tag};
 use ctbench::own::{Follows, OwnEngine};
 use ctbench::packet::{Direction, FlowKey, Packet};
 use ctbench::policy::Epochs;
@@ -45,8 +45,8 @@ impl<'w> OwnEngine<'w> for Memo<'w> {
         *self = Memo { rules: self.rules.clone(), acl: Stateless::new(self.rules.clone()), last: None };
     }
 
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], shards: &[u16], decisions: &mut [Decision], stamp: &mut S) {
-        for ((packet, shard), decision) in packets.iter().zip(shards).zip(decisions) {
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], tags: &[Tag], decisions: &mut [Decision], stamp: &mut S) {
+        for ((packet, tag), decision) in packets.iter().zip(tags).zip(decisions) {
             let (key, direction) = (packet.flow_key(), packet.direction());
             *decision = match self.last {
                 Some((last, way, answer)) if (last, way) == (key, direction) => {
@@ -55,7 +55,7 @@ impl<'w> OwnEngine<'w> for Memo<'w> {
                 }
                 _ => {
                     let mut answer = [Decision::default()];
-                    self.acl.burst(&[*packet], &[*shard], &mut answer, stamp);
+                    self.acl.burst(&[*packet], &[*tag], &mut answer, stamp);
                     answer[0]
                 }
             };
@@ -96,8 +96,8 @@ impl<'w> OwnEngine<'w> for BTree<'w> {
         *self = BTree { groups: self.groups.clone(), ..BTree::new(self.workload) };
     }
 
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], shards: &[u16], decisions: &mut [Decision], stamp: &mut S) {
-        self.engine.burst(packets, shards, decisions, stamp);
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], tags: &[Tag], decisions: &mut [Decision], stamp: &mut S) {
+        self.engine.burst(packets, tags, decisions, stamp);
     }
 
     fn counters(&self) -> Option<TableCounters> {

@@ -5,7 +5,7 @@
 
 use crate::cli;
 use crate::engine::registry::{self, EngineInfo, Kind};
-use crate::engine::{Decision, Engine, Stamp};
+use crate::engine::{Decision, Engine, Stamp, Tag};
 use crate::measure::Variant;
 use crate::packet::Packet;
 use crate::replay::streamed::{Serve, served_of};
@@ -53,7 +53,7 @@ pub trait OwnEngine<'w>: Send + Sized {
     /// As [`Engine::burst`]: decides on at most [`MAX_BURST`](crate::engine::MAX_BURST) packets, in order, writes
     /// `decisions`, and calls [`Stamp::verdict_known`] once a packet, when its verdict is known. This is what is
     /// timed.
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], shards: &[u16], decisions: &mut [Decision], stamp: &mut S);
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], tags: &[Tag], decisions: &mut [Decision], stamp: &mut S);
 
     /// As [`Engine::sweep_until`].
     fn sweep_until(&mut self, _packet_time_ns: u64) {}
@@ -64,7 +64,7 @@ pub trait OwnEngine<'w>: Send + Sized {
     }
 
     /// As [`Engine::probes`].
-    fn probes(&self, _packet: &Packet, _shard: u16) -> Option<u32> {
+    fn probes(&self, _packet: &Packet, _tag: Tag) -> Option<u32> {
         None
     }
 
@@ -228,16 +228,16 @@ struct Borrowed<'a, 'w, E> {
 
 impl<'w, E: OwnEngine<'w>> Engine for Borrowed<'_, 'w, E> {
     #[inline]
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], shards: &[u16], decisions: &mut [Decision], stamp: &mut S) {
-        self.engine.burst(packets, shards, decisions, stamp);
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], tags: &[Tag], decisions: &mut [Decision], stamp: &mut S) {
+        self.engine.burst(packets, tags, decisions, stamp);
     }
 
     fn sweep_until(&mut self, packet_time_ns: u64) {
         self.engine.sweep_until(packet_time_ns);
     }
 
-    fn probes(&self, packet: &Packet, shard: u16) -> Option<u32> {
-        self.engine.probes(packet, shard)
+    fn probes(&self, packet: &Packet, tag: Tag) -> Option<u32> {
+        self.engine.probes(packet, tag)
     }
 
     fn counters(&self) -> Option<TableCounters> {

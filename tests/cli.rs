@@ -68,6 +68,8 @@ fn help_is_stable() {
     let verbs = [
         "compare",
         "replay",
+        "search",
+        "sweep",
         "verify",
         "explain",
         "derive",

@@ -1,7 +1,7 @@
 //! Engines from another crate: the example program, and what registration refuses.
 
 use assert_cmd::cargo::CommandCargoExt as _;
-use ctbench::engine::{Decision, Stamp};
+use ctbench::engine::{Decision, Stamp, Tag};
 use ctbench::own::{Follows, OwnEngine, register};
 use ctbench::packet::Packet;
 use ctbench::replay::Workload;
@@ -108,7 +108,7 @@ impl OwnEngine<'_> for Named {
         Vec::new()
     }
     fn clear(&mut self) {}
-    fn burst<S: Stamp>(&mut self, _: &[Packet], _: &[u16], _: &mut [Decision], _: &mut S) {}
+    fn burst<S: Stamp>(&mut self, _: &[Packet], _: &[Tag], _: &mut [Decision], _: &mut S) {}
 }
 
 struct Shouting;
@@ -121,7 +121,7 @@ impl OwnEngine<'_> for Shouting {
         Vec::new()
     }
     fn clear(&mut self) {}
-    fn burst<S: Stamp>(&mut self, _: &[Packet], _: &[u16], _: &mut [Decision], _: &mut S) {}
+    fn burst<S: Stamp>(&mut self, _: &[Packet], _: &[Tag], _: &mut [Decision], _: &mut S) {}
 }
 
 #[test]

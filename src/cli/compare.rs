@@ -3,6 +3,7 @@
 use super::flow_log;
 use super::fresh;
 use super::input::{Input, random_seed};
+use super::interrupt;
 use super::load::LoadArgs;
 use super::output::{is_stdout, write_file, write_with};
 use super::recorder::RecorderArgs;
@@ -126,7 +127,7 @@ struct RunArgs {
     quiet: bool,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(super) fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
         _ => Err("a number of seconds above 0, at most 86400".into()),
@@ -149,7 +150,7 @@ pub(super) fn replay(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     execute(&args.input, Some(vec![one_engine(&args.engine)?]), None, None, &args.run)
 }
 
-fn no_engine(pattern: String) -> anyhow::Error {
+pub(super) fn no_engine(pattern: String) -> anyhow::Error {
     anyhow::anyhow!("no engine is called `{pattern}`; `ctbench engines` lists them")
 }
 
@@ -202,6 +203,7 @@ fn execute(
         let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
         bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
     }
+    let stop = interrupt::stop()?;
     let stdout_taken =
         [&args.json, &args.csv, &args.verdicts, &args.report, &args.flow_log.flow_log].into_iter().any(is_stdout);
     let text_wanted = !args.quiet && !stdout_taken && args.part.is_none();
@@ -217,12 +219,11 @@ fn execute(
     let pace = args.load.pace(&input, kinds.len() * cores.len())?;
     let precision = args.precision.unwrap_or(0.0);
     let stamping = args.recorder.stamping(pace.is_some())?;
-    let plan = Plan { kinds, cores, baseline, pace, seconds: args.time, precision, stamping };
+    let plan = Plan { kinds, cores, baseline, pace, search: None, seconds: args.time, precision, stamping, stop };
     let bar = progress_bar(args.quiet || args.part.is_some());
     let started = std::time::SystemTime::now();
     let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
-    let results = measure::run(&input.workload, &judge, input.expect.as_ref(), &plan, &clock, progress)
-        .context("starting one worker thread a core")?;
+    let results = measure::run(&input.workload, &judge, input.expect.as_ref(), &plan, &clock, progress)?;
     bar.finish_and_clear();
 
     let capacity = input.workload.geometry.capacity();
@@ -289,6 +290,9 @@ fn execute(
     if wrong {
         return Ok(ExitCode::from(WRONG_VERDICTS));
     }
+    if results.partial {
+        return Ok(interrupt::exit_code());
+    }
     let slower = |share: f64| {
         let slower = report.comparisons().into_iter().filter(|c| c.ratio.ci95[1] < 1.0 - share);
         let place = |run: &measure::Run| {
@@ -351,7 +355,7 @@ fn exit_of_slower(fail_above: Option<f64>, slower: impl Fn(f64) -> Vec<String>) 
 }
 
 /// On which flows the worlds differ. Only where one set of rules holds for all addresses is that told.
-fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
+pub(super) fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
     let workload = &input.workload;
     let by_interface = [&workload.groups, &workload.acl].into_iter().flatten().any(World::has_paths);
     let differ = judge.differences().is_some_and(|(stateful, stateless)| stateful + stateless > 0);
@@ -359,14 +363,14 @@ fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
 }
 
 /// What is wrong with the machine for so many workers.
-fn machine_doubts(host: &Host, clock_ns: u64, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
+pub(super) fn machine_doubts(host: &Host, clock_ns: u64, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
     let workers = cores.iter().copied().max().unwrap_or(1);
     let pool = Pool::new(workers).context("starting one worker thread a core")?;
     Ok(of_machine(host, clock_ns, workers, pool.pinned()))
 }
 
 /// The engines asked for, or all that the rules allow; the baseline with them.
-fn runnable(input: &Input, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> anyhow::Result<Vec<Kind>> {
+pub(super) fn runnable(input: &Input, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> anyhow::Result<Vec<Kind>> {
     let workload = &input.workload;
     let runnable = |kinds, named| steering::runnable(workload.steering, kinds, named);
     let mut kinds = match kinds {
@@ -392,7 +396,7 @@ fn runnable(input: &Input, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> 
 }
 
 /// 1 and all, unless the user says otherwise. Ascending, each once.
-fn core_counts(asked: &[u16]) -> Vec<usize> {
+pub(super) fn core_counts(asked: &[u16]) -> Vec<usize> {
     let available = std::thread::available_parallelism().map_or(1, |n| n.get());
     let mut cores: Vec<usize> =
         if asked.is_empty() { vec![1, available] } else { asked.iter().map(|n| usize::from(*n)).collect() };
@@ -402,7 +406,7 @@ fn core_counts(asked: &[u16]) -> Vec<usize> {
 }
 
 /// On stderr, only on a terminal; moved between passes, never by a worker.
-fn progress_bar(quiet: bool) -> ProgressBar {
+pub(super) fn progress_bar(quiet: bool) -> ProgressBar {
     let hidden = quiet || !std::io::stderr().is_terminal();
     let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(1000), target);

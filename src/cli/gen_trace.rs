@@ -161,7 +161,7 @@ pub(super) fn write_file(recipe: &Recipe, path: &Path) -> anyhow::Result<Made> {
     })
 }
 
-fn named(name: &str) -> anyhow::Result<Recipe> {
+pub(super) fn named(name: &str) -> anyhow::Result<Recipe> {
     if let Some(recipe) = Recipe::profile(name) {
         return Ok(recipe);
     }

@@ -13,15 +13,18 @@ mod gen_rules;
 mod gen_trace;
 mod info;
 mod input;
+mod interrupt;
 mod load;
 mod merge;
 mod output;
 mod rank;
 mod recorder;
 mod report;
+mod search;
 mod selection;
 mod share;
 mod steering;
+mod sweep;
 mod verify;
 
 use crate::packet::Decap;
@@ -64,6 +67,12 @@ enum Verb {
     /// Replay a trace through one engine
     #[command(after_help = compare::REPLAY_EXAMPLES, args_override_self = true)]
     Replay(compare::ReplayArgs),
+    /// Search for the highest rates that engines keep up with, and latency below them
+    #[command(after_help = search::EXAMPLES)]
+    Search(search::SearchArgs),
+    /// Measure engines over lists of rules, flows, new flows, bursts, table sizes, loads: a CSV row a point
+    #[command(after_help = sweep::EXAMPLES)]
+    Sweep(sweep::SweepArgs),
     /// Check every engine's verdicts against the reference, untimed
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
@@ -105,7 +114,7 @@ enum Verb {
 }
 
 /// A trace and its rules.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct InputArgs {
     /// A scenario folder, a scenario.toml, or captures (pcap, pcapng; plain, gzip, zstd, lz4): files, a
     /// folder of them, or `-` for standard input [default: the bundled scenario traces/web]
@@ -158,7 +167,7 @@ pub struct InputArgs {
 }
 
 /// Which tunnels are opened.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct DecapArgs {
     /// Look into these tunnels: engines then see what they carry
     #[arg(long, value_enum, value_name = "TUNNEL", value_delimiter = ',')]
@@ -224,6 +233,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match Cli::parse().verb {
         Verb::Compare(args) => compare::compare(args),
         Verb::Replay(args) => compare::replay(args),
+        Verb::Sweep(args) => sweep::sweep(args),
+        Verb::Search(args) => search::search(args),
         Verb::Verify(args) => verify::verify(args),
         Verb::Explain(args) => explain::explain(args),
         Verb::Derive(args) => derive::derive(args),

@@ -1,8 +1,42 @@
 //! Files that verbs write, and stdout for `-`.
 
+use super::report::{of_path, write_report};
+use crate::report::result::ResultFile;
 use anyhow::Context;
+use clap::Args;
+use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+/// What a measuring verb writes beside its text.
+#[derive(Debug, Args)]
+pub(super) struct OutputArgs {
+    /// Write the result as JSON (`-` for stdout)
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a report for the browser, or what the file's name ends with: md, csv, json, hgrm, openmetrics, svg
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+}
+
+impl OutputArgs {
+    /// A name that asks for no format is better told before measuring.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        self.report.as_deref().map_or(Ok(()), |path| of_path(path).map(|_| ()))
+    }
+
+    /// Writes what was asked for.
+    pub(super) fn write(&self, out: &mut dyn Write, document: Value) -> anyhow::Result<()> {
+        if let Some(path) = &self.json {
+            write_file(path, out, &format!("{document:#}\n"))?;
+        }
+        if let Some(path) = &self.report {
+            out.flush()?;
+            write_report(of_path(path)?, &[ResultFile::from_json(Path::new("this run"), document)?], path)?;
+        }
+        Ok(())
+    }
+}
 
 pub(super) fn is_stdout(path: &Option<PathBuf>) -> bool {
     path.as_deref() == Some(Path::new("-"))

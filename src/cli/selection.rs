@@ -4,7 +4,7 @@ use crate::scenario::Instant;
 use crate::trace::{Selection, Trace};
 use clap::Args;
 
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct SelectionArgs {
     /// Only packets from this time on: after the first packet (90s, 250ms), or as in RFC 3339
     #[arg(long, value_name = "TIME")]

@@ -23,7 +23,7 @@ pub(super) struct SteeringArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum SteeringArg {
+pub(super) enum SteeringArg {
     /// Both directions of a flow on one core, as symmetric RSS does
     Symmetric,
     /// By a hash of source and destination as sent, as ordinary RSS does: the two directions of a flow
@@ -31,6 +31,17 @@ enum SteeringArg {
     Asymmetric,
     /// Round robin, whatever the flow
     Spray,
+}
+
+impl SteeringArg {
+    /// With this order window.
+    pub(super) fn steering(self, window: u32) -> Steering {
+        match self {
+            SteeringArg::Symmetric => Steering::Symmetric,
+            SteeringArg::Asymmetric => Steering::Asymmetric { window },
+            SteeringArg::Spray => Steering::Spray { window },
+        }
+    }
 }
 
 impl SteeringArgs {
@@ -42,11 +53,7 @@ impl SteeringArgs {
     /// Applies the options to what was read.
     pub(super) fn apply(&self, input_args: &InputArgs, input: &mut Input) -> anyhow::Result<()> {
         let (window, burst) = (self.order_window, u32::from(input_args.burst));
-        input.workload.steering = match self.steering {
-            SteeringArg::Symmetric => Steering::Symmetric,
-            SteeringArg::Asymmetric => Steering::Asymmetric { window },
-            SteeringArg::Spray => Steering::Spray { window },
-        };
+        input.workload.steering = self.steering.steering(window);
         ensure!(
             self.steering == SteeringArg::Symmetric || window >= burst,
             "--order-window {window} is less than a burst of {burst} packets: give a larger --order-window or a smaller --burst"

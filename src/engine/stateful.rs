@@ -11,9 +11,10 @@
 //! As in Linux, tracking comes before the rules: a packet of a known connection has moved its state
 //! even if the rules then drop it.
 
-use super::{Allowance, Decision, Engine, MAX_BURST, Reason, Stamp, State, Verdict};
+use super::{Allowance, Decision, Engine, MAX_BURST, Reason, Stamp, State, Tag, Verdict};
 use crate::conntrack::{Invalid, Tracker, Transition, Windows};
 use crate::packet::{FlowKey, Packet, flags};
+use crate::policy::path::Ends;
 use crate::policy::untracked::Untracked;
 use crate::policy::{Epochs, Evaluate, RuleMatch};
 use crate::table::{Fate, FlowHash, FlowTable, Insert, Place, TableCounters};
@@ -36,6 +37,16 @@ impl<R: Evaluate> Evaluate for Groups<R> {
     #[inline(always)]
     fn is_untracked(&self, packet: &Packet) -> bool {
         self.untracked.is_untracked(packet) || self.rules.is_untracked(packet)
+    }
+
+    #[inline(always)]
+    fn first_match_between(&self, packet: &Packet, ends: Ends) -> Option<RuleMatch> {
+        self.rules.first_match_between(packet, ends)
+    }
+
+    #[inline(always)]
+    fn is_untracked_between(&self, packet: &Packet, ends: Ends) -> bool {
+        self.untracked.is_untracked(packet) || self.rules.is_untracked_between(packet, ends)
     }
 }
 
@@ -114,13 +125,13 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
     }
 
     #[inline(always)]
-    fn is_tracked(&mut self, packet: &Packet) -> bool {
-        !packet.has(flags::NEVER_TRACKED) && !self.groups_ahead.at(packet.time_ns).is_untracked(packet)
+    fn is_tracked(&mut self, packet: &Packet, ends: Ends) -> bool {
+        !packet.has(flags::NEVER_TRACKED) && !self.groups_ahead.at(packet.time_ns).is_untracked_between(packet, ends)
     }
 
     /// The decision for a packet of a tracked flow.
     #[inline(always)]
-    fn decide(&mut self, packet: &Packet, place: Place, key: &FlowKey) -> Decision {
+    fn decide(&mut self, packet: &Packet, ends: Ends, place: Place, key: &FlowKey) -> Decision {
         let uses_windows = self.tracker.checks_windows(packet.protocol);
         let tracker = self.tracker;
         // Another round only if the packet ended an old connection, or if another core opened the
@@ -136,11 +147,11 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
                 (fate, transition)
             });
             match transition {
-                Some(Transition::Store(state) | Transition::Remove(state)) => return self.verdict(packet, state),
+                Some(Transition::Store(state) | Transition::Remove(state)) => return self.verdict(packet, ends, state),
                 Some(Transition::Reopen | Transition::Expired) => continue,
                 None => {}
             }
-            if let Some(decision) = self.open(packet, place, key, uses_windows) {
+            if let Some(decision) = self.open(packet, ends, place, key, uses_windows) {
                 self.misses += 1;
                 return decision;
             }
@@ -149,12 +160,19 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
 
     /// No connection: opens one if the tracker and the rules agree. `None`: another core did.
     #[inline]
-    fn open(&mut self, packet: &Packet, place: Place, key: &FlowKey, uses_windows: bool) -> Option<Decision> {
+    fn open(
+        &mut self,
+        packet: &Packet,
+        ends: Ends,
+        place: Place,
+        key: &FlowKey,
+        uses_windows: bool,
+    ) -> Option<Decision> {
         let mut windows = Windows::default();
         let Some(connection) = self.tracker.open(packet, &mut windows) else {
-            return Some(self.verdict(packet, State::Invalid));
+            return Some(self.verdict(packet, ends, State::Invalid));
         };
-        let decision = self.verdict(packet, State::New);
+        let decision = self.verdict(packet, ends, State::New);
         if decision.verdict() == Verdict::Drop {
             return Some(decision);
         }
@@ -193,13 +211,13 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
 
     /// What a packet with this label gets.
     #[inline(always)]
-    fn verdict(&mut self, packet: &Packet, state: State) -> Decision {
+    fn verdict(&mut self, packet: &Packet, ends: Ends, state: State) -> Decision {
         match state {
             State::Established | State::Related => Decision::new(Verdict::Accept, state, Reason::Tracked),
             State::Invalid if self.invalid == Invalid::Drop => {
                 Decision::new(Verdict::Drop, State::Invalid, Reason::Invalid)
             }
-            _ => match self.groups.at(packet.time_ns).first_match(packet) {
+            _ => match self.groups.at(packet.time_ns).first_match_between(packet, ends) {
                 Some(found) if found.allow => Decision::by_rule(Verdict::Accept, state, found.rule),
                 Some(found) => Decision::by_rule(Verdict::Drop, state, found.rule),
                 None => Decision::new(Verdict::Drop, state, Reason::NoRule),
@@ -210,29 +228,29 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
 
 impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
     #[inline]
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], shards: &[u16], decisions: &mut [Decision], stamp: &mut S) {
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], tags: &[Tag], decisions: &mut [Decision], stamp: &mut S) {
         // Three steps, so that the memory accesses of the whole burst overlap: first the buckets,
         // then the entries, then the decisions.
-        let count = packets.len().min(shards.len()).min(decisions.len()).min(MAX_BURST);
+        let count = packets.len().min(tags.len()).min(decisions.len()).min(MAX_BURST);
         // What the last burst has found.
         self.table.remove_expired();
         let mut lookups = 0;
         for i in 0..count {
-            let tracked = self.is_tracked(&packets[i]);
+            let tracked = self.is_tracked(&packets[i], tags[i].ends);
             self.burst.tracked[i] = tracked;
             if tracked {
                 lookups += 1;
                 let key = packets[i].flow_key();
-                let place = Place { shard: u32::from(shards[i]), hash: self.hash.hash(&key), hint: 0 };
+                let place = Place { shard: u32::from(tags[i].shard), hash: self.hash.hash(&key), hint: 0 };
                 self.table.prefetch(place);
                 self.burst.keys[i] = key;
                 self.burst.places[i] = place;
             }
         }
         // Bounded: a place of the first packet's shard for every other packet. In time, every shard comes first.
-        if let (Some(packet), Some(shard)) = (packets.first(), shards.first()) {
+        if let (Some(packet), Some(tag)) = (packets.first(), tags.first()) {
             let until_ns = packet.time_ns.min(self.sweep_until_ns);
-            self.table.find_expired(u32::from(*shard), until_ns, count.div_ceil(PACKETS_PER_EXPIRY));
+            self.table.find_expired(u32::from(tag.shard), until_ns, count.div_ceil(PACKETS_PER_EXPIRY));
         }
         for (i, packet) in packets[..count].iter().enumerate() {
             if self.burst.tracked[i] {
@@ -244,9 +262,9 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
         for i in 0..count {
             decisions[i] = if self.burst.tracked[i] {
                 let (place, key) = (self.burst.places[i], self.burst.keys[i]);
-                self.decide(&packets[i], place, &key)
+                self.decide(&packets[i], tags[i].ends, place, &key)
             } else {
-                self.verdict(&packets[i], State::Untracked)
+                self.verdict(&packets[i], tags[i].ends, State::Untracked)
             };
             stamp.verdict_known();
         }
@@ -259,11 +277,11 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
         self.sweep_until_ns = packet_time_ns;
     }
 
-    fn probes(&self, packet: &Packet, shard: u16) -> Option<u32> {
+    fn probes(&self, packet: &Packet, tag: Tag) -> Option<u32> {
         let rules = self.groups_ahead.clone().at(packet.time_ns);
-        let is_tracked = !packet.has(flags::NEVER_TRACKED) && !rules.is_untracked(packet);
+        let is_tracked = !packet.has(flags::NEVER_TRACKED) && !rules.is_untracked_between(packet, tag.ends);
         let key = packet.flow_key();
-        let place = Place { shard: u32::from(shard), hash: self.hash.hash(&key), hint: 0 };
+        let place = Place { shard: u32::from(tag.shard), hash: self.hash.hash(&key), hint: 0 };
         is_tracked.then(|| self.table.probes(place, &key)).flatten()
     }
 

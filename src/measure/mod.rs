@@ -11,7 +11,9 @@ mod noise;
 mod probe;
 mod recorder;
 mod run;
+pub mod search;
 pub mod statistics;
+mod stop;
 mod trials;
 
 pub use busy::Busy;
@@ -23,5 +25,6 @@ pub use intervals::{INTERVALS, Intervals, Slots, Span};
 pub use noise::{Noise, Watch};
 pub use probe::{Probe, ProbeCost};
 pub use recorder::{Latencies, Recorder, Recording, Stamping};
-pub use run::{Checked, Control, Plan, Results, Run, check, run};
+pub use run::{Checked, Control, Plan, Results, Run, RunError, check, run};
+pub use stop::Stop;
 pub use trials::{Budget, Expected, Measured, Trials, Variant};

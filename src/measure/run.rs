@@ -1,7 +1,8 @@
 //! Verify, then time, and verify while timing: a whole comparison.
 
+use super::search::{SearchError, SearchPlan, Searched};
 use super::statistics::{Estimate, deviation, median_with_interval, paired_difference, paired_ratio};
-use super::{Budget, Clock, Expected, Instructions, Measured, Probe, ProbeCost, Stamping, Trials, Variant};
+use super::{Budget, Clock, Expected, Instructions, Measured, Probe, ProbeCost, Stamping, Stop, Trials, Variant};
 use crate::engine::Decision;
 use crate::engine::registry::Kind;
 use crate::replay::{Mode, Pace, Pool, Steered, Steering, Workload};
@@ -34,6 +35,8 @@ pub struct Run {
     /// Where cores may have met the packets of one flow in another order than the trace's: how the
     /// flows of all checked passes fared.
     pub flows: Option<FlowTally>,
+    /// What a search for its highest rate found.
+    pub searched: Option<Searched>,
     /// Table memory.
     pub table_bytes: u64,
     /// Bytes of it in huge pages, where the table asks for them and the system tells.
@@ -157,12 +160,27 @@ pub struct Plan {
     pub baseline: Option<Kind>,
     /// Packets come at this pace (open loop); `None`: as fast as they are decided on (closed loop).
     pub pace: Option<Pace>,
+    /// Search for the highest rates instead.
+    pub search: Option<SearchPlan>,
     /// Wall-clock time for all trials.
     pub seconds: f64,
     /// Enough once every throughput is known to this share of itself (half of its 95 % interval); 0: use up the time.
     pub precision: f64,
     /// How latency passes are stamped; `None`: throughput alone.
     pub stamping: Option<Stamping>,
+    /// Ends the run early, with what is known by then.
+    pub stop: Stop,
+}
+
+/// Why a plan cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The system gives no thread for each core.
+    #[error("starting one worker thread a core")]
+    Threads(#[from] ThreadPoolBuildError),
+    /// There is nothing to search for.
+    #[error("searching")]
+    Search(#[from] SearchError),
 }
 
 impl Plan {
@@ -209,6 +227,8 @@ pub struct Results {
     pub decisions: Vec<Decision>,
     /// The same engines with bursts of one packet, on the fewest cores.
     pub alone: Vec<(Kind, usize, Measured)>,
+    /// It was ended before all was measured.
+    pub partial: bool,
 }
 
 /// Trials get this share of the time; the single-packet latencies the rest.
@@ -227,7 +247,7 @@ pub fn run(
     plan: &Plan,
     clock: &Clock,
     mut progress: impl FnMut(f64),
-) -> Result<Results, ThreadPoolBuildError> {
+) -> Result<Results, RunError> {
     let pools = plan.cores.iter().map(|n| Pool::new(*n)).collect::<Result<Vec<_>, _>>()?;
     let chosen = |pool: &Pool, kind: Kind| !judge.is_single_core(kind) || pool.cores() == 1;
     let mut steer_ns = Vec::new();
@@ -247,6 +267,9 @@ pub fn run(
     let mut runs = Vec::new();
     let mut last_decisions = Vec::new();
     for (((kind, pool, steered), flow_check), steer_ns) in prepared.iter().zip(&checks).zip(steer_ns) {
+        if plan.stop.is_asked() {
+            break;
+        }
         let Some(mut variant) = workload.variant(*kind, steered, pool, clock, workload.burst) else {
             continue;
         };
@@ -270,6 +293,7 @@ pub fn run(
             steer_ns,
             probes: None,
             instructions: None,
+            searched: None,
             error,
         });
         last_decisions = decisions;
@@ -283,8 +307,9 @@ pub fn run(
         probe: probe(&variants, &pools, clock, workload.burst),
         decisions: last_decisions,
         alone: Vec::new(),
+        partial: plan.stop.is_asked(),
     };
-    if workload.trace.packets.is_empty() {
+    if workload.trace.packets.is_empty() || results.partial {
         return Ok(results);
     }
     for (run, variant) in results.runs.iter_mut().zip(&mut variants) {
@@ -299,12 +324,24 @@ pub fn run(
         seed: workload.secret,
         precision: plan.precision,
     };
+    let trials = |share| Trials::new(clock, budget(share)).stopped_by(&plan.stop);
+    if let Some(search) = &plan.search {
+        let found = trials(1.0).search(&mut variants, search, &expected, progress)?;
+        for (run, (measured, searched)) in results.runs.iter_mut().zip(found) {
+            run.note_passes(&measured);
+            run.measured = measured;
+            run.searched = Some(searched);
+        }
+        results.partial = plan.stop.is_asked();
+        return Ok(results);
+    }
     if let Some(pace) = plan.pace {
-        let measured = Trials::new(clock, budget(1.0)).paced(&mut variants, pace, &expected, progress);
+        let measured = trials(1.0).paced(&mut variants, pace, &expected, progress);
         for (run, measured) in results.runs.iter_mut().zip(measured) {
             run.note_passes(&measured);
             run.measured = measured;
         }
+        results.partial = plan.stop.is_asked();
         return Ok(results);
     }
 
@@ -319,8 +356,8 @@ pub fn run(
             variants.push(variant);
         }
     }
-    let trials = Trials::new(clock, budget(TRIALS_SHARE));
-    let measured = trials.run(&mut variants, controlled.len(), &expected, |share| progress(share * TRIALS_SHARE));
+    let measured =
+        trials(TRIALS_SHARE).run(&mut variants, controlled.len(), &expected, |share| progress(share * TRIALS_SHARE));
     let mut measured = measured.into_iter();
     for (run, measured) in results.runs.iter_mut().zip(measured.by_ref()) {
         run.pps = median_with_interval(&measured.pps, workload.secret);
@@ -330,13 +367,17 @@ pub fn run(
     for (run, control) in controlled.into_iter().zip(measured) {
         let run = &mut results.runs[run];
         run.note_passes(&control);
+        if control.pps.is_empty() {
+            continue;
+        }
         let ratio = paired_ratio(&control.pps, &run.measured.pps, workload.secret);
         let samples = control.pps.iter().zip(&run.measured.pps).map(|(again, once)| again / once).collect();
         results.controls.push(Control { kind: run.kind, cores: run.cores, ratio, samples });
     }
 
     drop(variants);
-    if plan.stamping.is_none() {
+    results.partial = plan.stop.is_asked();
+    if results.partial || plan.stamping.is_none() {
         return Ok(results);
     }
     let fewest = plan.cores.iter().min().copied().unwrap_or(1);
@@ -351,8 +392,7 @@ pub fn run(
             variants.push(variant);
         }
     }
-    let trials = Trials::new(clock, budget(1.0 - TRIALS_SHARE));
-    let measured = trials.latencies(&mut variants, &expected, |share| {
+    let measured = trials(1.0 - TRIALS_SHARE).latencies(&mut variants, &expected, |share| {
         progress(TRIALS_SHARE + share * (1.0 - TRIALS_SHARE));
     });
     for (kind, measured) in kinds.into_iter().zip(measured) {
@@ -361,6 +401,7 @@ pub fn run(
         }
         results.alone.push((kind, fewest, measured));
     }
+    results.partial = plan.stop.is_asked();
     Ok(results)
 }
 

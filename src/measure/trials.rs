@@ -4,7 +4,7 @@
 //! compared in pairs.
 
 use super::statistics::{Random, deviation, median, median_with_interval};
-use super::{Clock, Noise, Recording, Stamping};
+use super::{Clock, Noise, Recording, Stamping, Stop};
 use crate::engine::Decision;
 use crate::replay::{Mode, Pace, Paced, Pass};
 use crate::table::TableCounters;
@@ -96,6 +96,7 @@ pub struct Trials<'a> {
     clock: &'a Clock,
     budget: Budget,
     started: u64,
+    stop: Stop,
 }
 
 /// Fewest blocks that give an interval at all.
@@ -116,11 +117,31 @@ const MAX_WARM_UP: u64 = 12;
 impl<'a> Trials<'a> {
     /// The budget runs from now.
     pub fn new(clock: &'a Clock, budget: Budget) -> Self {
-        Trials { clock, budget, started: clock.raw() }
+        Trials { clock, budget, started: clock.raw(), stop: Stop::default() }
     }
 
-    fn spent_ns(&self) -> u64 {
+    /// Ends early, between two passes, if asked to.
+    pub fn stopped_by(self, stop: &Stop) -> Self {
+        Trials { stop: stop.clone(), ..self }
+    }
+
+    pub(super) fn spent_ns(&self) -> u64 {
         self.clock.ns(self.started, self.clock.raw())
+    }
+
+    /// Share of the budget's time that has passed, at most 1.
+    pub(super) fn spent_share(&self) -> f64 {
+        (self.spent_ns() as f64 / self.budget.total_ns.max(1) as f64).min(1.0)
+    }
+
+    /// Whether it should end between two passes.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_asked()
+    }
+
+    /// Seed of the order.
+    pub(super) fn seed(&self) -> u64 {
+        self.budget.seed
     }
 
     /// Warms all variants up, then runs throughput blocks for three quarters of the budget, latency blocks for the
@@ -145,16 +166,21 @@ impl<'a> Trials<'a> {
             self.warm_up(variant.as_mut(), &mut buffers[i], &expected[i], &mut measured[i], warm_up_ns);
         }
         let mut blocks = 0;
-        while blocks < MIN_BLOCKS || (self.spent_ns() < throughput_until && !self.is_precise(&measured)) {
+        'blocks: while blocks < MIN_BLOCKS || (self.spent_ns() < throughput_until && !self.is_precise(&measured)) {
             random.shuffle(&mut order);
             for &i in &order {
                 let sample =
                     self.throughput_sample(variants[i].as_mut(), &mut buffers[i], &expected[i], &mut measured[i]);
+                if self.stop.is_asked() {
+                    break 'blocks;
+                }
                 measured[i].pps.push(sample);
                 progress((self.spent_ns() as f64 / total as f64).min(1.0));
             }
             blocks += 1;
         }
+        // Samples are compared within blocks: one that was cut short is none.
+        measured.iter_mut().for_each(|measured| measured.pps.truncate(blocks));
         let timed = variants.len() - controls;
         self.latency_blocks(&mut variants[..timed], expected, &mut measured, &mut random, &mut buffers, progress);
         measured
@@ -177,7 +203,7 @@ impl<'a> Trials<'a> {
             measured.warm_up_passes += 1;
             self.check(variant, pass, buffers, expected, measured);
             measured.steady = deviation(ns / before) <= STEADY;
-            if measured.steady || self.clock.ns(started, self.clock.raw()) >= within_ns {
+            if measured.steady || self.clock.ns(started, self.clock.raw()) >= within_ns || self.stop.is_asked() {
                 return;
             }
             before = ns;
@@ -229,20 +255,35 @@ impl<'a> Trials<'a> {
         while measured.iter().any(|m| m.passes == 0) || self.spent_ns() < total {
             random.shuffle(&mut order);
             for &i in &order {
-                let mut pass = variants[i].pass(Mode::Paced(pace), std::mem::take(&mut buffers[i]));
-                let paced = pass.paced.take().unwrap_or_default();
-                measured[i].passes += 1;
-                measured[i].noise.merge(&pass.noise);
-                measured[i].paced.merge(&paced);
-                match paced.lost {
-                    0 => self.check(variants[i].as_mut(), pass, &mut buffers[i], &expected[i], &mut measured[i]),
-                    // Verdicts after a loss are those of another trace.
-                    _ => (measured[i].counters, buffers[i]) = (pass.counters, pass.decisions),
+                if self.stop.is_asked() {
+                    return measured;
                 }
+                self.paced_pass(variants[i].as_mut(), pace, &expected[i], &mut buffers[i], &mut measured[i]);
                 progress((self.spent_ns() as f64 / total as f64).min(1.0));
             }
         }
         measured
+    }
+
+    /// One pass of an open loop.
+    pub(super) fn paced_pass(
+        &self,
+        variant: &mut dyn Variant,
+        pace: Pace,
+        expected: &Expected,
+        buffers: &mut Vec<Vec<Decision>>,
+        measured: &mut Measured,
+    ) {
+        let mut pass = variant.pass(Mode::Paced(pace), std::mem::take(buffers));
+        let paced = pass.paced.take().unwrap_or_default();
+        measured.passes += 1;
+        measured.noise.merge(&pass.noise);
+        measured.paced.merge(&paced);
+        match paced.lost {
+            0 => self.check(variant, pass, buffers, expected, measured),
+            // Verdicts after a loss are those of another trace.
+            _ => (measured.counters, *buffers) = (pass.counters, pass.decisions),
+        }
     }
 
     /// At least one pass of each variant; more until there are enough samples, or the time is up.
@@ -262,6 +303,9 @@ impl<'a> Trials<'a> {
             random.shuffle(&mut order);
             let mut wanting = false;
             for &i in &order {
+                if self.stop.is_asked() {
+                    return;
+                }
                 if measured[i].latencies.raw.histogram().len() >= self.budget.latency_samples {
                     continue;
                 }
@@ -291,6 +335,7 @@ impl<'a> Trials<'a> {
         let started = self.clock.raw();
         // Small traces take longer to clear up after than to replay: the wall clock counts too.
         while ns < self.budget.sample_ns
+            && !self.stop.is_asked()
             && (ns == 0 || self.clock.ns(started, self.clock.raw()) < 2 * self.budget.sample_ns)
         {
             let pass = variant.pass(Mode::Throughput, std::mem::take(buffers));
@@ -333,7 +378,7 @@ impl<'a> Trials<'a> {
     }
 
     /// Every pass is checked, outside its timed region.
-    fn check(
+    pub(super) fn check(
         &self,
         variant: &mut dyn Variant,
         pass: Pass,

@@ -143,6 +143,10 @@ fn ingress(rules: usize) -> usize {
 pub fn security_groups(rules: usize, seed: u64) -> Value {
     let lines = lines(rules, seed);
     let (inbound, outbound) = lines.split_at(ingress(rules));
+    groups(inbound, outbound, seed)
+}
+
+fn groups(inbound: &[Line], outbound: &[Line], seed: u64) -> Value {
     let mut outbound = outbound.chunks(GROUP_QUOTA);
     let groups: Vec<Value> = inbound
         .chunks(GROUP_QUOTA)
@@ -220,13 +224,17 @@ pub fn network_acl(rules: usize, seed: u64) -> Option<Value> {
     let mut random = Random::new(!seed);
     let lines = lines(rules, seed);
     let inbound = ingress(rules).min(LAST_NUMBER);
-    let mut entries = Vec::with_capacity(rules + 4);
-    for (direction, lines) in [(Direction::In, &lines[..inbound]), (Direction::Out, &lines[inbound..])] {
+    Some(acl(&lines[..inbound], &lines[inbound..], || random.below(8) == 0))
+}
+
+fn acl(inbound: &[Line], outbound: &[Line], mut denies: impl FnMut() -> bool) -> Value {
+    let mut entries = Vec::with_capacity(inbound.len() + outbound.len() + 4);
+    for (direction, lines) in [(Direction::In, inbound), (Direction::Out, outbound)] {
         let egress = direction == Direction::Out;
         // Room between the numbers, as the guide advises, while there is room.
         let step = (LAST_NUMBER / lines.len().max(1)).clamp(1, 10);
         for (n, line) in lines.iter().enumerate() {
-            let action = if random.below(8) == 0 { "deny" } else { "allow" };
+            let action = if denies() { "deny" } else { "allow" };
             entries.push(entry(egress, (n + 1) * step, action, line));
         }
         for (number, remote) in [(LAST_NUMBER + 1, "0.0.0.0/0"), (LAST_NUMBER + 2, "::/0")] {
@@ -236,7 +244,7 @@ pub fn network_acl(rules: usize, seed: u64) -> Option<Value> {
             }));
         }
     }
-    Some(json!({"NetworkAcls": [{
+    json!({"NetworkAcls": [{
         "NetworkAclId": "acl-00000000000000001",
         "VpcId": "vpc-00000000000000001",
         "OwnerId": "123456789012",
@@ -244,7 +252,26 @@ pub fn network_acl(rules: usize, seed: u64) -> Option<Value> {
         "Associations": [],
         "Entries": entries,
         "Tags": [],
-    }]}))
+    }]})
+}
+
+/// Most rules of [`passing`]: as many as a network ACL has numbers in a direction.
+pub const MOST_PASSING_RULES: usize = LAST_NUMBER;
+
+/// Security groups and a network ACL that let everything pass, with the same rules, so many in each direction: how costs
+/// grow with the number of rules can be measured on any traffic. The two in the middle (one of a single rule) let all IPv4
+/// and all IPv6 pass: most packets meet half of the rules, as if the first match lay anywhere. `None` beyond
+/// [`MOST_PASSING_RULES`].
+pub fn passing(rules: usize, seed: u64) -> Option<[Value; 2]> {
+    if rules > MOST_PASSING_RULES {
+        return None;
+    }
+    let mut lines = lines(rules, seed);
+    let all = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+    for (line, remote) in lines.iter_mut().skip((rules / 2).saturating_sub(1)).zip(all) {
+        *line = Line { remote, protocol: None, ports: None };
+    }
+    Some([groups(&lines, &lines, seed), acl(&lines, &lines, || false)])
 }
 
 fn entry(egress: bool, number: usize, action: &str, line: &Line) -> Value {

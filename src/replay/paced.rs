@@ -67,6 +67,9 @@ pub struct Paced {
     pub lost: u64,
     /// Packets that were due.
     pub offered: u64,
+    /// Packets that still waited for each core when its last one was due, but for one burst: were the trace longer, they
+    /// would be lost sooner or later.
+    pub left_waiting: u64,
 }
 
 impl Paced {
@@ -77,6 +80,7 @@ impl Paced {
         self.late.merge(&other.late);
         self.lost += other.lost;
         self.offered += other.offered;
+        self.left_waiting += other.left_waiting;
     }
 }
 
@@ -125,8 +129,8 @@ pub(super) fn replay_lane_paced<E: Engine>(
         burst,
         || clock.ns(start, clock.raw()),
         |packets| {
-            let (records, shards) = (&lane.packets[packets.clone()], &lane.shards[packets.clone()]);
-            engine.burst(records, shards, &mut decisions[packets], &mut NoStamps);
+            let (records, tags) = (&lane.packets[packets.clone()], &lane.tags[packets.clone()]);
+            engine.burst(records, tags, &mut decisions[packets], &mut NoStamps);
         },
         |service| {
             in_window += service.packets.len();
@@ -143,8 +147,11 @@ pub(super) fn replay_lane_paced<E: Engine>(
 
 impl Served {
     /// The figures of what was served.
-    pub(super) fn measure(&self, due_ns: &[u64], mut slots: Slots) -> Paced {
+    pub(super) fn measure(&self, due_ns: &[u64], burst: usize, mut slots: Slots) -> Paced {
         let mut paced = Paced { offered: due_ns.len() as u64, lost: due_ns.len() as u64, ..Paced::default() };
+        let last_due = due_ns.last().copied().unwrap_or(0);
+        let late = self.bursts.iter().rev().take_while(|served| served.handed_ns > last_due);
+        paced.left_waiting = (late.map(|served| served.packets.len()).sum::<usize>()).saturating_sub(burst) as u64;
         let mut from = 0;
         // What a disturbance left in the queue spoils what comes after it, until the queue was empty once.
         let mut spoilt = false;
@@ -170,5 +177,33 @@ impl Served {
             from = *to;
         }
         paced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn served(bursts: Vec<Service>) -> Served {
+        let windows = vec![(bursts.len(), Noise::default())];
+        Served { bursts, windows }
+    }
+
+    #[test]
+    fn what_waits_at_the_end_is_counted_but_for_a_burst() {
+        let due = [0, 10, 20, 30, 40, 50];
+        let burst = |packets, handed_ns| Service { packets, handed_ns, done_ns: handed_ns + 5, was_idle: false };
+        let paced = served(vec![burst(0..2, 45), burst(2..4, 51), burst(4..5, 60)]).measure(&due, 2, Slots::default());
+        assert_eq!((paced.offered, paced.lost, paced.left_waiting), (6, 1, 1));
+        assert_eq!(served(vec![burst(0..2, 45), burst(2..4, 50)]).measure(&due, 2, Slots::default()).left_waiting, 0);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_breaks_no_figure() {
+        let due = [1_000, 2_000];
+        let jumped = Service { packets: 0..2, handed_ns: 900, done_ns: 100, was_idle: true };
+        let paced = served(vec![jumped]).measure(&due, 32, Slots::default());
+        assert_eq!((paced.latency.raw.histogram().len(), paced.latency.backwards), (0, 2));
+        assert_eq!((paced.service.histogram().len(), paced.late.histogram().len(), paced.lost), (0, 0, 0));
     }
 }

@@ -3,7 +3,7 @@
 use super::order::{Progress, Turns};
 use super::paced::{Pace, Paced, due_times, replay_lane_paced};
 use super::{Lane, Pool, Steered};
-use crate::engine::{Decision, Engine, NoStamps, Stamp};
+use crate::engine::{Decision, Engine, NoStamps, Stamp, Tag};
 use crate::measure::{Clock, Instructions, Noise, Recorder, Recording, Slots, Stamping, Watch};
 use crate::packet::Packet;
 use crate::table::TableCounters;
@@ -160,7 +160,7 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, mode: Mode, mut buffers: Vec<Vec
             });
             let noise = watch.window(job.clock);
             let latencies = recorder.map(Recorder::finish);
-            let paced = paced.zip(due).map(|(served, (due, _))| served.measure(&due, slots()));
+            let paced = paced.zip(due).map(|(served, (due, _))| served.measure(&due, job.burst, slots()));
             Finished {
                 start,
                 end,
@@ -230,21 +230,21 @@ fn start_together(waiting: &AtomicUsize) {
 /// The throughput loop: bursts to the engine, decisions to memory, nothing else.
 fn replay_lane<E: Engine>(engine: &mut E, lane: &Lane, decisions: &mut [Decision], burst: usize) {
     let packets = lane.packets.chunks(burst);
-    let shards = lane.shards.chunks(burst);
-    for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
-        engine.burst(packets, shards, decisions, &mut NoStamps);
+    let tags = lane.tags.chunks(burst);
+    for ((packets, tags), decisions) in packets.zip(tags).zip(decisions.chunks_mut(burst)) {
+        engine.burst(packets, tags, decisions, &mut NoStamps);
     }
 }
 
 /// The same packet by packet, each look-up's probes counted first. Untimed.
 fn replay_lane_probed<E: Engine>(engine: &mut E, lane: &Lane, decisions: &mut [Decision], probes: &mut [u64; 2]) {
     let packets = lane.packets.chunks(1);
-    let shards = lane.shards.chunks(1);
-    for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(1)) {
-        if let Some(more) = engine.probes(&packets[0], shards[0]) {
+    let tags = lane.tags.chunks(1);
+    for ((packets, tags), decisions) in packets.zip(tags).zip(decisions.chunks_mut(1)) {
+        if let Some(more) = engine.probes(&packets[0], tags[0]) {
             *probes = [probes[0] + 1, probes[1] + u64::from(more)];
         }
-        engine.burst(packets, shards, decisions, &mut NoStamps);
+        engine.burst(packets, tags, decisions, &mut NoStamps);
     }
 }
 
@@ -258,10 +258,10 @@ fn replay_lane_stamped<E: Engine>(
     recorder: &mut Recorder,
 ) {
     let packets = lane.packets.chunks(burst);
-    let shards = lane.shards.chunks(burst);
-    for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
+    let tags = lane.tags.chunks(burst);
+    for ((packets, tags), decisions) in packets.zip(tags).zip(decisions.chunks_mut(burst)) {
         recorder.hand_over_next(packets.len());
-        burst_stamped(engine, packets, shards, decisions, recorder);
+        burst_stamped(engine, packets, tags, decisions, recorder);
     }
 }
 
@@ -270,13 +270,13 @@ fn replay_lane_stamped<E: Engine>(
 fn burst_stamped<E: Engine>(
     engine: &mut E,
     packets: &[Packet],
-    shards: &[u16],
+    tags: &[Tag],
     decisions: &mut [Decision],
     recorder: &mut Recorder,
 ) {
     match recorder.stamping() {
-        Stamping::Burst => engine.burst(packets, shards, decisions, &mut NoStamps),
-        Stamping::Sampled(_) | Stamping::Every => engine.burst(packets, shards, decisions, recorder),
+        Stamping::Burst => engine.burst(packets, tags, decisions, &mut NoStamps),
+        Stamping::Sampled(_) | Stamping::Every => engine.burst(packets, tags, decisions, recorder),
     }
     recorder.record(packets.len());
 }
@@ -286,8 +286,8 @@ fn burst_stamped<E: Engine>(
 fn replay_lane_in_turns<E: Engine>(engine: &mut E, lane: &Lane, decisions: &mut [Decision], mut turns: Turns) {
     while let Some((burst, slowest_ns)) = turns.next() {
         engine.sweep_until(slowest_ns);
-        let (packets, shards) = (&lane.packets[burst.clone()], &lane.shards[burst.clone()]);
-        engine.burst(packets, shards, &mut decisions[burst], &mut NoStamps);
+        let (packets, tags) = (&lane.packets[burst.clone()], &lane.tags[burst.clone()]);
+        engine.burst(packets, tags, &mut decisions[burst], &mut NoStamps);
     }
 }
 
@@ -302,8 +302,8 @@ fn replay_lane_in_turns_stamped<E: Engine>(
     while let Some((burst, slowest_ns)) = turns.next() {
         engine.sweep_until(slowest_ns);
         recorder.hand_over(burst.len());
-        let (packets, shards) = (&lane.packets[burst.clone()], &lane.shards[burst.clone()]);
-        burst_stamped(engine, packets, shards, &mut decisions[burst], recorder);
+        let (packets, tags) = (&lane.packets[burst.clone()], &lane.tags[burst.clone()]);
+        burst_stamped(engine, packets, tags, &mut decisions[burst], recorder);
     }
 }
 

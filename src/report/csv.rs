@@ -54,7 +54,7 @@ fn row(file: &ResultFile, run: &Run) -> Vec<String> {
 }
 
 /// Text as a CSV field (RFC 4180). A spreadsheet takes what begins with one of `=+-@` for a formula.
-fn field(text: &str) -> String {
+pub(super) fn field(text: &str) -> String {
     let text = super::result::plain(text);
     let formula = text.starts_with(['=', '+', '-', '@']);
     let text = if formula { format!("'{text}") } else { text };

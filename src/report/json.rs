@@ -1,6 +1,6 @@
 //! The result JSON. Its schema is `results/schema.json`.
 
-use super::Report;
+use super::{Report, search_json};
 use crate::engine::registry::Kind;
 use crate::measure::{Latencies, Recording, Run, Span, Stamping};
 use crate::replay::{Pace, Rate};
@@ -20,13 +20,9 @@ pub fn document(report: &Report) -> Value {
     let started = report.started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     json!({
         "schema": SCHEMA,
-        "ctbench": {
-            "version": env!("CARGO_PKG_VERSION"),
-            "commit": commit(),
-            "compiler": env!("CTBENCH_COMPILER"),
-            "features": env!("CTBENCH_FEATURES"),
-        },
+        "ctbench": program(),
         "command": report.command,
+        "partial": report.results.partial,
         "started": started,
         "host": report.host,
         "scenario": {
@@ -110,6 +106,9 @@ pub fn document(report: &Report) -> Value {
 fn run_value(report: &Report, run: &Run) -> Value {
     let about = &report.about;
     let measured = run.error.is_none() && !run.measured.pps.is_empty();
+    let recorded = &run.measured.latencies.raw;
+    // A run that was cut short may have no latencies.
+    let stamped = measured && (!recorded.histogram().is_empty() || recorded.beyond() > 0);
     let stamps = run.stamp_cost().filter(|_| measured);
     let perturbation =
         stamps.map(|cost| json!({ "ns": cost.value, "ci95": cost.ci95, "pairs": run.measured.stamped_pairs.len() }));
@@ -120,13 +119,18 @@ fn run_value(report: &Report, run: &Run) -> Value {
         "pinned": run.pinned,
         "steering": run.steering.name(),
         "imbalance": run.imbalance,
-        "load": if report.pace.is_some() { "paced" } else { "closed" },
+        "load": match report.pace {
+            _ if run.searched.is_some() => "search",
+            Some(_) => "paced",
+            None => "closed",
+        },
         "offered_pps": report.pace.and_then(|pace| pace.rate.mean_pps(&report.workload.trace)),
         "packets": run.packets,
         "verdicts": { "accept": run.tally.accept, "drop": run.tally.drop, "ignored": run.tally.ignored },
         "outcomes": run.tally.outcomes,
         "lost": run.measured.paced.lost,
         "paced": report.pace.filter(|_| run.measured.passes > 0).map(|pace| paced(run, pace)),
+        "search": run.searched.as_ref().map(|searched| search_json::value(searched, report)),
         "digest": run.digest().map(|digest| format!("{digest:016x}")),
         "flows": run.flows.as_ref().map(|flows| json!({
             "passes": flows.passes,
@@ -151,9 +155,11 @@ fn run_value(report: &Report, run: &Run) -> Value {
             "ratio_to_probe": report.results.probe.map(|(_, cost)| run.ns_per_packet() / cost.line_ns),
         })),
         "latency_ns": match report.pace {
-            Some(_) if run.error.is_none() => Some(latency(&run.measured.paced.latency, Stamping::Burst, report)),
+            Some(_) if run.error.is_none() && run.measured.passes > 0 => {
+                Some(latency(&run.measured.paced.latency, Stamping::Burst, report))
+            }
             Some(_) => None,
-            None => report.stamping.filter(|_| measured).map(|stamping| {
+            None => report.stamping.filter(|_| stamped).map(|stamping| {
                 let mut value = latency(&run.measured.latencies, stamping, report);
                 value["perturbation"] = json!(perturbation);
                 value
@@ -226,7 +232,7 @@ fn paced(run: &Run, pace: Pace) -> Value {
     })
 }
 
-fn latency(recording: &Recording, stamping: Stamping, report: &Report) -> Value {
+pub(super) fn latency(recording: &Recording, stamping: Stamping, report: &Report) -> Value {
     let mut value = quantiles(recording.raw.histogram());
     value["recorder"] = json!(stamping.name());
     value["one_in"] = json!(stamping.one_in());
@@ -283,6 +289,16 @@ pub(super) fn encoded(histogram: &Histogram<u64>) -> Option<String> {
     let mut bytes = Vec::new();
     V2DeflateSerializer::new().serialize(histogram, &mut bytes).ok()?;
     Some(base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
+/// The program that measured.
+pub(super) fn program() -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "commit": commit(),
+        "compiler": env!("CTBENCH_COMPILER"),
+        "features": env!("CTBENCH_FEATURES"),
+    })
 }
 
 /// The commit of the checkout that the program was built in, if it is still there.

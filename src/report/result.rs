@@ -150,6 +150,9 @@ pub struct ResultDocument {
     /// The command line.
     #[serde(default, deserialize_with = "printable")]
     pub command: String,
+    /// It was cut short: not all is there.
+    #[serde(default)]
+    pub partial: bool,
     /// Seconds since 1970, UTC.
     #[serde(default)]
     pub started: u64,

@@ -1,7 +1,7 @@
 //! The terminal's report.
 
 use super::picture::Row;
-use super::{About, Comparison, Report};
+use super::{About, Comparison, Report, search_text};
 use crate::measure::{Latencies, Measured, Recording, Run, Stamping};
 use crate::replay::{Pace, Rate, Steering};
 use crate::table::TableCounters;
@@ -77,9 +77,22 @@ pub fn fared(flows: &FlowTally) -> String {
 
 /// The table and what follows from it; its picture in colours or without.
 pub fn results(report: &Report, colour: bool) -> String {
-    if let Some(pace) = report.pace {
-        return paced(report, pace, colour);
+    let mut text = match report.pace {
+        _ if report.results.runs.iter().any(|run| run.searched.is_some()) => search_text::results(report),
+        Some(pace) => paced(report, pace, colour),
+        None => closed(report, colour),
+    };
+    if report.results.partial {
+        text.push_str(
+            "PARTIAL: cut short by Ctrl-C; the figures are of what was measured by then.
+",
+        );
     }
+    text
+}
+
+/// The table of a closed loop and what follows from it.
+fn closed(report: &Report, colour: bool) -> String {
     let mut text = String::new();
     let results = report.results;
     let width = results.runs.iter().map(|run| run.kind.name().len()).max().unwrap_or(6).max(6);
@@ -108,7 +121,8 @@ fn row(run: &Run, width: usize) -> String {
         return format!("{head}  ERROR: {error}");
     }
     if run.measured.pps.is_empty() {
-        return format!("{head}  nothing to measure: no packet is evaluated");
+        let why = if run.packets == 0 { "nothing to measure: no packet is evaluated" } else { "not measured" };
+        return format!("{head}  {why}");
     }
     let pps = run.pps;
     let spread = (pps.ci95[1] - pps.ci95[0]) / 2.0 / pps.value * 100.0;
@@ -138,6 +152,10 @@ fn paced(report: &Report, pace: Pace, colour: bool) -> String {
         let head = format!("{:width$} {:>5}", run.kind.name(), run.cores);
         if let Some(error) = &run.error {
             let _ = writeln!(text, "{head}  ERROR: {error}");
+            continue;
+        }
+        if run.measured.passes == 0 {
+            let _ = writeln!(text, "{head}  not measured");
             continue;
         }
         let paced = &run.measured.paced;
@@ -457,7 +475,7 @@ fn stages(report: &Report, measured: &[&Run]) -> String {
 }
 
 /// Where it was measured, and why to doubt it.
-fn machine(report: &Report) -> String {
+pub(super) fn machine(report: &Report) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,

@@ -234,3 +234,19 @@ pub fn assert_valid(result: &serde_json::Value) {
     let errors: Vec<String> = validator.iter_errors(result).map(|e| format!("{}: {e}", e.instance_path())).collect();
     assert!(errors.is_empty(), "{errors:?}");
 }
+
+/// A folder with a visit to a web server, rules of both worlds that allow it, and `scenario.toml`.
+pub fn web_visit() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut frames = connection((CLIENT, 51_334), (SERVER, 80));
+    frames.push(udp((CLIENT, 5353), (SERVER, 53), b"?"));
+    write(folder.path(), "trace.pcap", pcap(&frames, PLAIN));
+    write(folder.path(), "sg.json", security_groups(&[("tcp", 80, 80, "0.0.0.0/0")], &[]));
+    let acl = [(false, 100, true, "6", 80, 80), (true, 100, true, "6", 1024, 65_535)];
+    write(folder.path(), "acl.json", network_acl(&acl));
+    let scenario = format!(
+        "title = \"A visit\"\ntrace = \"trace.pcap\"\ninside = [\"{INSIDE}\"]\nsecurity_groups = \"sg.json\"\nnetwork_acls = \"acl.json\"\n"
+    );
+    write(folder.path(), "scenario.toml", scenario);
+    folder
+}

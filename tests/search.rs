@@ -1,0 +1,275 @@
+//! `ctbench search` from outside, and runs that are cut short.
+
+mod common;
+
+use assert_cmd::Command;
+use common::*;
+use ctbench::engine::Decision;
+use ctbench::measure::search::{Criterion, Goal, SearchPlan};
+use ctbench::measure::{Budget, Clock, Expected, Noise, Stop, Trials, Variant};
+use ctbench::replay::{Mode, Pass};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::cargo_bin("ctbench").unwrap().current_dir(folder).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    (output.status.code().unwrap(), stdout, stderr)
+}
+
+fn json(path: &Path) -> Value {
+    let result: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let schema = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("results/schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
+    let errors: Vec<String> = validator.iter_errors(&result).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    result
+}
+
+/// Whatever this machine can do: bounds are in order, trials led to them, latency is there where something was found.
+#[test]
+fn a_search_says_what_it_found_and_how() {
+    let folder = web_visit();
+    let at = folder.path();
+    let arguments = [
+        "search",
+        "scenario.toml",
+        "--loop",
+        "500",
+        "--engine",
+        "stateless-linear",
+        "--loss",
+        "0,50",
+        "--exceed",
+        "90",
+        "--latency",
+        "60s",
+        "--trial",
+        "0.001",
+        "--width",
+        "20",
+        "--max-pps",
+        "100000",
+        "--time",
+        "20",
+        "--json",
+        "s.json",
+        "--csv",
+        "s.csv",
+        "--report",
+        "s.html",
+    ];
+    let (code, stdout, stderr) = run(at, &arguments);
+    assert_eq!(code, 0, "{stderr}");
+    for words in ["NDR", "PDR 50 %", "p99.9 1m", "MLRsearch", "at 50 %"] {
+        assert!(stdout.contains(words), "no {words:?} in {stdout}");
+    }
+    let result = json(&at.join("s.json"));
+    assert_eq!(result["partial"], false);
+    let run = &result["runs"][0];
+    assert_eq!((&run["load"], &run["throughput"]), (&Value::from("search"), &Value::Null));
+    let search = &run["search"];
+    assert_eq!((search["min_pps"].as_f64(), search["max_pps"].as_f64()), (Some(1_000.0), Some(100_000.0)));
+    let trials = search["trials"].as_array().unwrap();
+    assert!(!trials.is_empty());
+    for trial in trials {
+        assert_eq!(
+            trial["offered"].as_u64().unwrap(),
+            trial["passes"].as_u64().unwrap() * run["packets"].as_u64().unwrap()
+        );
+        assert_eq!(trial["bad"].as_array().unwrap().len(), 3);
+    }
+    let goals = search["goals"].as_array().unwrap();
+    assert_eq!(goals.len(), 3);
+    for goal in goals {
+        let (lower, upper) = (goal["lower_pps"].as_f64(), goal["upper_pps"].as_f64());
+        assert!(lower.zip(upper).is_none_or(|(lower, upper)| lower < upper), "{goal}");
+        let found = goal["conditional_throughput_pps"].as_f64();
+        assert!(found.zip(lower).is_none_or(|(found, lower)| found <= lower), "{goal}");
+        assert_eq!(goal["under_load"].as_array().unwrap().len(), if found.is_some() { 3 } else { 0 }, "{goal}");
+    }
+    let csv = fs::read_to_string(at.join("s.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 4);
+    assert!(csv.starts_with("engine,cores,goal,") && csv.contains("stateless-linear,1,NDR,0,"), "{csv}");
+    assert!(fs::read_to_string(at.join("s.html")).unwrap().contains("<html"));
+}
+
+#[test]
+fn searches_that_make_no_sense_say_so() {
+    let folder = web_visit();
+    let wrong = |arguments: &[&str], code: i32, says: &str| {
+        let (found, _, stderr) = run(folder.path(), &[&["search", "scenario.toml"], arguments].concat());
+        assert!(stderr.contains(says), "{arguments:?}: no {says:?} in: {stderr}");
+        assert_eq!(found, code, "{stderr}");
+    };
+    wrong(&[], 1, " packets is over before a rate means anything: repeat it with --loop");
+    wrong(&["--limit", "1"], 1, "1 packets");
+    wrong(&["--min-pps", "5", "--max-pps", "5"], 1, "must be below");
+    wrong(&["--loss", "100"], 2, "from 0 to below 100");
+    wrong(&["--latency", "soon"], 2, "a time such as 100us");
+    wrong(&["--report", "page.xyz"], 1, "no format is called `xyz`");
+    if Path::new("/dev/full").exists() {
+        let arguments = ["--loop", "200", "--time", "0.01", "--json", "/dev/full"];
+        wrong(&arguments, 1, "writing /dev/full: No space left");
+        wrong(&["--loop", "200", "--time", "0.01", "--csv", "/dev/full"], 1, "writing /dev/full: No space left");
+    }
+}
+
+/// Takes no time: two packets, always the same verdicts.
+struct Instant;
+
+impl Variant for Instant {
+    fn pass(&mut self, mode: Mode, _: Vec<Vec<Decision>>) -> Pass {
+        let paced = matches!(mode, Mode::Paced(_)).then(Default::default);
+        let decisions = vec![vec![Decision::default(); 2]];
+        Pass {
+            elapsed_ns: 1_000,
+            decisions,
+            counters: None,
+            latencies: None,
+            paced,
+            probes: None,
+            instructions: None,
+            noise: Noise::default(),
+        }
+    }
+
+    fn digest(&self, _: &[Vec<Decision>]) -> u64 {
+        7
+    }
+
+    fn gather(&self, lanes: &[Vec<Decision>]) -> Vec<Decision> {
+        lanes.concat()
+    }
+
+    fn packets(&self) -> usize {
+        2
+    }
+
+    fn table_bytes(&self) -> u64 {
+        0
+    }
+
+    fn huge_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+fn trials<'a>(clock: &'a Clock, stop: &Stop) -> Trials<'a> {
+    // An hour: only the wish to stop ends it.
+    let budget = Budget {
+        total_ns: 3_600_000_000_000,
+        sample_ns: 1,
+        latency_samples: u64::MAX,
+        stamping: None,
+        seed: 1,
+        precision: 0.0,
+    };
+    Trials::new(clock, budget).stopped_by(stop)
+}
+
+/// Asked in the middle of a block: the blocks before it count, and only whole ones.
+#[test]
+fn trials_end_between_passes_and_keep_whole_blocks() {
+    let (clock, stop) = (Clock::new(), Stop::default());
+    let mut variants: Vec<Box<dyn Variant>> = vec![Box::new(Instant), Box::new(Instant)];
+    let expected = [Expected::Digest(7), Expected::Digest(7)];
+    let mut samples = 0;
+    let measured = trials(&clock, &stop).run(&mut variants, 0, &expected, |_| {
+        samples += 1;
+        stop.flag().store(samples == 15, Ordering::Relaxed);
+    });
+    assert_eq!(measured.iter().map(|measured| measured.pps.len()).collect::<Vec<_>>(), [7, 7]);
+}
+
+#[test]
+fn a_search_ends_between_passes() {
+    let (clock, stop) = (Clock::new(), Stop::default());
+    let mut variants: Vec<Box<dyn Variant>> = vec![Box::new(Instant)];
+    let goal = Goal {
+        name: "NDR".into(),
+        criterion: Criterion::Lost,
+        loss_ratio: 0.0,
+        exceed_ratio: 0.5,
+        width: 0.01,
+        initial_trial_s: 1e-6,
+        final_trial_s: 1e-6,
+        duration_sum_s: 1e3,
+        preceding_targets: 0,
+    };
+    let plan = SearchPlan { goals: vec![goal], min_pps: None, max_pps: None, queue: 1 };
+    let mut calls = 0;
+    let found = trials(&clock, &stop).search(&mut variants, &plan, &[Expected::Digest(7)], |_| {
+        calls += 1;
+        stop.flag().store(calls >= 10, Ordering::Relaxed);
+    });
+    let (_, searched) = &found.unwrap()[0];
+    assert_eq!(searched.steps.len(), 10);
+    assert_eq!(searched.found[0].1.status.name(), "unfinished");
+}
+
+/// Real signals: the handler is in place when the heading has been printed.
+#[cfg(unix)]
+mod ctrl_c {
+    use super::*;
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Child, ChildStdout, Stdio};
+    use std::time::Duration;
+
+    fn start(folder: &Path, arguments: &[&str]) -> (Child, BufReader<ChildStdout>) {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ctbench"));
+        command.current_dir(folder).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "no heading of {arguments:?}");
+        (child, stdout)
+    }
+
+    fn interrupt(child: &Child) {
+        let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+    }
+
+    /// A day's run ends, and what it knows is written and marked.
+    fn cut_short(arguments: &[&str]) -> Value {
+        let folder = web_visit();
+        let (mut child, mut stdout) = start(folder.path(), arguments);
+        interrupt(&child);
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{arguments:?}: {text}");
+        assert!(text.contains("PARTIAL: cut short by Ctrl-C"), "{text}");
+        let result = json(&folder.path().join("r.json"));
+        assert_eq!(result["partial"], true);
+        result
+    }
+
+    #[test]
+    fn once_writes_what_is_known() {
+        let day = ["scenario.toml", "--cores", "1", "--time", "86400", "--json", "r.json"];
+        cut_short(&[&["compare"], &day[..]].concat());
+        cut_short(&[&["replay", "--engine", "reference"], &day[..]].concat());
+        cut_short(&[&["compare", "--load", "paced", "--pps", "1000"], &day[..]].concat());
+        cut_short(&[&["search", "--loop", "200", "--trial", "60"], &day[..]].concat());
+    }
+
+    /// A pass that lasts for hours does not end for one Ctrl-C; a second one ends it at once.
+    #[test]
+    fn twice_ends_at_once() {
+        let folder = web_visit();
+        let slow = ["compare", "scenario.toml", "--load", "paced", "--pps", "0.001", "--cores", "1"];
+        let (mut child, _stdout) = start(folder.path(), &slow);
+        // The check of the verdicts is quick; then comes the pass.
+        std::thread::sleep(Duration::from_millis(1_500));
+        interrupt(&child);
+        std::thread::sleep(Duration::from_millis(100));
+        interrupt(&child);
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    }
+}
