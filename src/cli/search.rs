@@ -6,7 +6,7 @@ use super::interrupt;
 use super::load::above_zero;
 use super::output::{OutputArgs, is_stdout, write_file};
 use super::{InputArgs, WRONG_VERDICTS, percentage};
-use crate::engine::registry::{ENGINES, Kind, select};
+use crate::engine::registry::{Kind, engines, select};
 use crate::measure::fitness::of_runs;
 use crate::measure::search::{Criterion, Goal, SearchPlan};
 use crate::measure::{self, Clock, Host, Plan};
@@ -142,12 +142,12 @@ impl SearchArgs {
         let filters = |kind: &Kind| kind.is_default() && !matches!(kind, Kind::Null | Kind::Reference);
         let kinds = match self.engine.as_slice() {
             [] => {
-                let usual = ENGINES.iter().map(|engine| engine.kind).filter(filters);
+                let usual = engines().map(|engine| engine.kind).filter(filters);
                 usual.filter(|kind| input.workload.can_run(*kind)).collect()
             }
             patterns => select(patterns).map_err(no_engine)?,
         };
-        runnable(input, Some(kinds), None)
+        runnable(&input.workload, Some(kinds), None)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Verify, then time, and verify while timing: a whole comparison.
 
 use super::search::{SearchError, SearchPlan, Searched};
-use super::statistics::{Estimate, deviation, median_with_interval, paired_difference, paired_ratio};
-use super::{Budget, Clock, Expected, Instructions, Measured, Probe, ProbeCost, Stamping, Stop, Trials, Variant};
+use super::statistics::{Estimate, deviation, median, median_with_interval, paired_difference, paired_ratio};
+use super::{
+    Budget, Clock, Expected, Instructions, Measured, Probe, ProbeCost, StageTimes, Stamping, Stop, Trials, Variant,
+};
 use crate::engine::Decision;
 use crate::engine::registry::Kind;
 use crate::replay::{Mode, Pace, Pool, Steered, Steering, Workload};
@@ -41,17 +43,34 @@ pub struct Run {
     pub table_bytes: u64,
     /// Bytes of it in huge pages, where the table asks for them and the system tells.
     pub huge_bytes: Option<u64>,
-    /// Handing the packets to cores, in ns a packet, on one thread; before the clock of a pass starts.
-    pub steer_ns: f64,
     /// Entries that a look-up compares with its flow, on average; `None` where the table does not tell.
     pub probes: Option<f64>,
     /// Instructions a packet, or why they are not known; `None` if nothing was measured.
     pub instructions: Option<Result<f64, String>>,
+    /// The stages of each streamed pass; `None` for a preloaded trace, whose engines run by themselves.
+    pub stages: Option<Vec<StageTimes>>,
+    /// Handing the packets to the cores, before the passes, in ns a packet. `None` where it is one of `stages`.
+    pub steer_ns: Option<f64>,
     /// Wrong verdicts, if any.
     pub error: Option<String>,
 }
 
 impl Run {
+    /// The stages' times in the middle of all streamed passes.
+    pub fn stage_times(&self) -> Option<StageTimes> {
+        let passes = self.stages.as_ref()?;
+        let middle = |stage: fn(&StageTimes) -> Option<f64>| {
+            let known: Vec<f64> = passes.iter().filter_map(stage).collect();
+            (!known.is_empty()).then(|| median(&known))
+        };
+        Some(StageTimes {
+            read: middle(|times| times.read),
+            decode: middle(|times| times.decode),
+            steer: middle(|times| times.steer),
+            evaluate: middle(|times| times.evaluate),
+        })
+    }
+
     /// Nanoseconds a packet and core are not given: this is wall time over packets, all cores together.
     pub fn ns_per_packet(&self) -> f64 {
         1e9 / self.pps.value
@@ -88,7 +107,7 @@ impl Run {
 }
 
 /// What the scenario expected of an engine's world, where it differs.
-fn unexpected(expect: Option<&Expect>, kind: Kind, tally: &Tally) -> Option<String> {
+pub(super) fn unexpected(expect: Option<&Expect>, kind: Kind, tally: &Tally) -> Option<String> {
     let expect = expect?;
     let expected = match kind {
         Kind::Null => return None,
@@ -250,8 +269,8 @@ pub fn run(
 ) -> Result<Results, RunError> {
     let pools = plan.cores.iter().map(|n| Pool::new(*n)).collect::<Result<Vec<_>, _>>()?;
     let chosen = |pool: &Pool, kind: Kind| !judge.is_single_core(kind) || pool.cores() == 1;
-    let mut steer_ns = Vec::new();
     let mut prepared: Vec<(Kind, &Pool, Steered)> = Vec::new();
+    let mut steer_ns = Vec::new();
     for pool in &pools {
         for kind in plan.kinds.iter().copied().filter(|kind| chosen(pool, *kind)) {
             let start = clock.raw();
@@ -290,10 +309,11 @@ pub fn run(
             imbalance: steered.imbalance(),
             table_bytes: variant.table_bytes(),
             huge_bytes: variant.huge_bytes(),
-            steer_ns,
             probes: None,
             instructions: None,
             searched: None,
+            stages: None,
+            steer_ns: Some(steer_ns),
             error,
         });
         last_decisions = decisions;

@@ -17,13 +17,13 @@ pub fn heading(about: &About) -> String {
     let rules = |world: &str, count: Option<usize>| count.map(|count| format!("{count} {world} rules"));
     let rules: Vec<String> =
         [rules("security group", about.rules[0]), rules("network ACL", about.rules[1])].into_iter().flatten().collect();
+    let flows = about.flows.map_or(String::new(), |flows| format!(" {} flows,", thousands(flows as u64)));
     let mut text = format!(
-        "{}\n{}: {} packets ({} evaluated), {} flows, {:.1} s; inside {}; {}\n",
+        "{}\n{}: {} packets ({} evaluated),{flows} {:.1} s; inside {}; {}\n",
         about.title,
         about.trace,
         thousands(about.packets),
         thousands(about.evaluated as u64),
-        thousands(about.flows as u64),
         about.duration_s,
         about.inside,
         rules.join(", ")
@@ -293,12 +293,12 @@ fn strayed(run: &Run) -> String {
 }
 
 /// How much of a table lies in huge pages, if it can have any.
-fn huge_pages(bytes: Option<u64>) -> String {
+pub(super) fn huge_pages(bytes: Option<u64>) -> String {
     bytes.map_or(String::new(), |bytes| format!(" ({} in huge pages)", bytes.div_ceil(1 << 20)))
 }
 
 /// What a full table did.
-fn fullness(table: &TableCounters) -> String {
+pub(super) fn fullness(table: &TableCounters) -> String {
     match (table.evicted, table.refused) {
         (0, 0) => String::new(),
         (evicted, refused) => format!(" (full: {} evicted, {} refused)", thousands(evicted), thousands(refused)),
@@ -454,7 +454,7 @@ fn recorder(report: &Report, measured: &[&Run], burst: usize) -> String {
 fn stages(report: &Report, measured: &[&Run]) -> String {
     let cores = measured[0].cores;
     let here: Vec<&&Run> = measured.iter().filter(|run| run.cores == cores).collect();
-    let steer = crate::measure::statistics::median(&here.iter().map(|run| run.steer_ns).collect::<Vec<_>>());
+    let steer = report.about.sequence_ns + measured[0].steer_ns.unwrap_or(0.0);
     let evaluate: Vec<String> =
         here.iter().map(|run| format!("{} {:.1}", run.kind.name(), run.ns_per_packet())).collect();
     let mut text = format!(
@@ -490,7 +490,7 @@ pub(super) fn machine(report: &Report) -> String {
     text
 }
 
-fn cores_of(cores: usize) -> String {
+pub(super) fn cores_of(cores: usize) -> String {
     if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") }
 }
 
