@@ -1,20 +1,22 @@
 //! The crossover map: at how many rules, flows and new flows a look into a flow table is cheaper than trying the rules.
 //!
-//! `cargo bench --bench crossover [-- rules=1,60 flows=1000 churn=0,10 rounds=9 table=percore]`, some minutes.
+//! `cargo bench --bench crossover [-- rules=1,60 flows=1000 churn=0,10 seconds=300 table=percore]`, some five minutes.
+//! docs/CROSSOVER.md says how to read it.
 //!
 //! One core, IPv4 TCP, bursts of 32. Every packet is of an established connection, all of them the same likely, or,
 //! in so many of a hundred (`churn`), opens a new one. The rules of both worlds are the same; each connection is of a
 //! random one of them, so that the first match may be anywhere. The stateful engine is the whole one: hash, table,
 //! tracker with window checks, expiry, and rules for what is new. New connections stay unanswered and time out after
 //! as many packets as there are flows. All variants run in each round, in random order; a cell is the median over rounds
-//! of stateful by stateless, the `null` engine's time subtracted from both: below 1, remembering is cheaper.
+//! of stateful by stateless, the `null` engine's time subtracted from both, with a 95 % bootstrap interval: below 1,
+//! remembering is cheaper.
 
 #[path = "common/rules.rs"]
 mod rules;
 
 use ctbench::conntrack::{Config, OnFull, Profile, Tracker};
-use ctbench::engine::{Decision, Engine, Groups, NoStamps, Null, State, Stateful, Stateless, Verdict};
-use ctbench::measure::statistics::{Random, median};
+use ctbench::engine::{Decision, Engine, Groups, NoStamps, Null, State, Stateful, Stateless, Tag, Verdict};
+use ctbench::measure::statistics::{Estimate, Random, median, paired_ratio};
 use ctbench::measure::{Clock, Host, Probe};
 use ctbench::packet::{Direction, Packet, TcpFields, protocol};
 use ctbench::policy::compiled::Compiled;
@@ -35,6 +37,11 @@ const PACKETS: usize = 1 << 17;
 const FEWEST_PACKETS: usize = 1 << 12;
 /// Rules that `linear` may try in a pass.
 const TRIES: usize = 20_000_000;
+/// Rounds of a cell, whatever the time.
+const FEWEST_ROUNDS: usize = 5;
+const MOST_ROUNDS: usize = 25;
+/// The two ways to evaluate rules.
+const FORMS: [&str; 2] = ["linear", "compiled"];
 /// Longer than Linux waits for the answer to a SYN.
 const UNANSWERED_NS: u64 = 130_000_000_000;
 
@@ -43,7 +50,8 @@ struct Plan {
     rules: Vec<usize>,
     flows: Vec<usize>,
     churn: Vec<usize>,
-    rounds: usize,
+    /// For all of it, unless the fewest rounds take longer.
+    seconds: f64,
     per_core: bool,
 }
 
@@ -53,7 +61,7 @@ impl Plan {
             rules: vec![1, 5, 20, 60, 250, 1_000, 10_000],
             flows: vec![1_000, 100_000, 1_000_000],
             churn: vec![0, 1, 10, 50],
-            rounds: 7,
+            seconds: 300.0,
             per_core: false,
         };
         for argument in std::env::args().skip(1).filter(|argument| !argument.starts_with("--")) {
@@ -63,11 +71,12 @@ impl Plan {
                 "rules" => plan.rules = numbers(),
                 "flows" => plan.flows = numbers(),
                 "churn" => plan.churn = numbers(),
-                "rounds" => plan.rounds = numbers()[0].max(1),
+                "seconds" => plan.seconds = numbers()[0] as f64,
                 "table" => plan.per_core = value == "percore",
-                _ => panic!("{argument}: rules=, flows=, churn= with numbers, rounds=N, table=lockfree or percore"),
+                _ => panic!("{argument}: rules=, flows=, churn= with numbers, seconds=N, table=lockfree or percore"),
             }
         }
+        plan.rules.sort_unstable();
         plan
     }
 }
@@ -140,7 +149,7 @@ impl<'a> Connections<'a> {
     }
 
     /// A segment of connection `n`.
-    fn segment(&mut self, n: u64, direction: Direction, flags: u8, seq: u32, ack: u32) -> (Packet, u16) {
+    fn segment(&mut self, n: u64, direction: Direction, flags: u8, seq: u32, ack: u32) -> (Packet, Tag) {
         let mixed = Random::new(n).bits();
         let (net, hosts, port) = self.targets[(mixed >> 32) as usize % self.targets.len()];
         let remote = IpAddr::V4(Ipv4Addr::from_bits(net | mixed as u32 & hosts));
@@ -154,11 +163,11 @@ impl<'a> Connections<'a> {
         self.now_ns += UNANSWERED_NS / self.flows as u64;
         let packet = Packet::new(local, remote, direction, protocol::TCP, self.now_ns).with_ports(port, n as u16);
         let packet = packet.with_tcp(tcp);
-        (packet, self.shard_hash.shard(&packet.flow_key(), SHARDS) as u16)
+        (packet, Tag::from(self.shard_hash.shard(&packet.flow_key(), SHARDS) as u16))
     }
 
     /// Handshakes of the connections from one number to another.
-    fn handshakes(&mut self, numbers: std::ops::Range<u64>) -> (Vec<Packet>, Vec<u16>) {
+    fn handshakes(&mut self, numbers: std::ops::Range<u64>) -> (Vec<Packet>, Vec<Tag>) {
         let mut all = (Vec::new(), Vec::new());
         for n in numbers {
             for (direction, flags, seq, ack) in
@@ -173,7 +182,7 @@ impl<'a> Connections<'a> {
     }
 
     /// A pass: old connections, and `churn` new ones of a hundred packets.
-    fn pass(&mut self, packets: usize, churn: usize) -> (Vec<Packet>, Vec<u16>) {
+    fn pass(&mut self, packets: usize, churn: usize) -> (Vec<Packet>, Vec<Tag>) {
         let next = |this: &mut Self| {
             if this.random.below(100) < churn {
                 this.next_new += 1;
@@ -191,28 +200,28 @@ impl<'a> Connections<'a> {
 fn run(
     clock: &Clock,
     engine: &mut impl Engine,
-    (packets, shards): &(Vec<Packet>, Vec<u16>),
+    (packets, tags): &(Vec<Packet>, Vec<Tag>),
     decisions: &mut Vec<Decision>,
 ) -> f64 {
     decisions.resize(packets.len(), Decision::default());
     let start = clock.raw();
-    let bursts = packets.chunks(BURST).zip(shards.chunks(BURST)).zip(decisions.chunks_mut(BURST));
-    for ((packets, shards), decisions) in bursts {
-        engine.burst(packets, shards, decisions, &mut NoStamps);
+    let bursts = packets.chunks(BURST).zip(tags.chunks(BURST)).zip(decisions.chunks_mut(BURST));
+    for ((packets, tags), decisions) in bursts {
+        engine.burst(packets, tags, decisions, &mut NoStamps);
     }
     let end = clock.raw();
     std::hint::black_box(&decisions);
     clock.ns(start, end) as f64 / packets.len() as f64
 }
 
-/// Medians, in ns a packet without the loop, and medians of ratios.
+/// What a cell comes to, for linear and for compiled rules.
 struct Cell {
-    /// Evaluation by linear and compiled rules.
+    /// The rules alone, ns a packet without the loop.
     stateless: [f64; 2],
-    /// The table, with linear and compiled rules.
+    /// With the table.
     stateful: [f64; 2],
-    /// Stateful by stateless, of a round.
-    ratio: [f64; 2],
+    /// Stateful by stateless.
+    ratio: [Estimate; 2],
 }
 
 struct Bench {
@@ -220,7 +229,6 @@ struct Bench {
     tracker: Tracker,
     config: Config,
     hash: FlowHash,
-    rounds: usize,
 }
 
 impl Bench {
@@ -228,7 +236,7 @@ impl Bench {
         &self,
         rules: &Form<R>,
         table: &mut T,
-        pass: &(Vec<Packet>, Vec<u16>),
+        pass: &(Vec<Packet>, Vec<Tag>),
         decisions: &mut Vec<Decision>,
     ) -> f64 {
         let epochs = Epochs::new(rules).expect("one epoch");
@@ -243,12 +251,17 @@ impl Bench {
         connections: &mut Connections,
         churn: usize,
         rules: usize,
+        seconds: f64,
     ) -> Cell {
+        let began = Instant::now();
         let few = (TRIES / rules).clamp(FEWEST_PACKETS, PACKETS);
         let mut samples = [const { Vec::new() }; 5];
         let mut order = [0, 1, 2, 3, 4];
         let mut decisions = Vec::new();
-        for round in 0..=self.rounds {
+        for round in 0..=MOST_ROUNDS {
+            if round > FEWEST_ROUNDS && began.elapsed().as_secs_f64() > seconds {
+                break;
+            }
             connections.random.shuffle(&mut order);
             for variant in order {
                 let count = if matches!(variant, 1 | 3) { few } else { PACKETS };
@@ -287,104 +300,196 @@ impl Bench {
             samples[variant].iter().zip(&samples[0]).map(|(ns, null)| (ns - null).max(0.1)).collect()
         };
         let [linear, compiled, table_linear, table_compiled] = [1, 2, 3, 4].map(less);
-        let ratio =
-            |ours: &[f64], theirs: &[f64]| median(&ours.iter().zip(theirs).map(|(a, b)| a / b).collect::<Vec<_>>());
         Cell {
-            ratio: [ratio(&table_linear, &linear), ratio(&table_compiled, &compiled)],
+            ratio: [paired_ratio(&table_linear, &linear, 1), paired_ratio(&table_compiled, &compiled, 1)],
             stateless: [median(&linear), median(&compiled)],
             stateful: [median(&table_linear), median(&table_compiled)],
         }
     }
 
-    fn map<T: Table>(&self, plan: &Plan) {
-        for &flows in &plan.flows {
-            let mut won = vec![[None; 2]; plan.churn.len()];
-            println!("\n{flows} flows: stateful by stateless, linear and compiled; below 1 the table is cheaper");
-            let churns: String =
-                plan.churn.iter().map(|churn| format!("   {:>15}", format!("{churn} % new"))).collect();
-            println!(" rules{churns}   rules alone, ns    by probe, by hit    compiled in   bytes");
-            for &count in &plan.rules {
-                let mut random = Random::new(count as u64);
-                // Never without a TCP rule.
-                let rules = loop {
-                    let rules = rules::rules(World::SecurityGroups, count, false, &mut random);
-                    if rules.rules(Direction::In).any(|(_, rule)| rule.protocol == Some(protocol::TCP)) {
-                        break rules;
-                    }
-                };
-                let linear = form(Linear::new(&rules));
-                let start = Instant::now();
-                let compiled = Compiled::new(&rules);
-                let compiling = start.elapsed();
-                let bytes = compiled.bytes();
-                let compiled = form(compiled);
-                // Unanswered connections live as long as it takes to see each flow once, and a while until swept.
-                let mut table = T::new((flows as u64 * 4).max(1 << 16), self.hash);
-                let mut connections = Connections::new(&rules, flows, &mut random);
-                let mut decisions = Vec::new();
-                for from in (0..flows as u64).step_by(PACKETS) {
-                    let some = connections.handshakes(from..(from + PACKETS as u64).min(flows as u64));
-                    self.stateful(&compiled, &mut table, &some, &mut decisions);
+    /// Measures all cells of one number of flows, and prints them. The crossings, by form and churn.
+    fn flows<T: Table>(&self, plan: &Plan, flows: usize, end: Instant, mut cells_left: usize) -> [Vec<Crossing>; 2] {
+        let mut ratios: [Vec<Vec<Estimate>>; 2] = Default::default();
+        let mut costs = Vec::new();
+        for &count in &plan.rules {
+            let mut random = Random::new(count as u64);
+            // Never without a TCP rule.
+            let rules = loop {
+                let rules = rules::rules(World::SecurityGroups, count, false, &mut random);
+                if rules.rules(Direction::In).any(|(_, rule)| rule.protocol == Some(protocol::TCP)) {
+                    break rules;
                 }
-                let mut probe = Probe::new(table.bytes()).expect("memory for the probe");
-                let pool = Pool::new(1).expect("a worker");
-                let touches: Vec<f64> = (0..self.rounds)
-                    .map(|_| probe.touch(&self.clock, &pool, PACKETS as u64, BURST) as f64 / PACKETS as f64)
-                    .collect();
-                let mut line = format!("{count:6}");
-                let mut hit = None;
-                let mut alone = [0.0; 2];
-                for (&churn, won) in plan.churn.iter().zip(&mut won) {
-                    let cell = self.cell((&linear, &compiled), &mut table, &mut connections, churn, count);
-                    line += &format!("   {:7.2} {:7.2}", cell.ratio[0], cell.ratio[1]);
-                    if hit.is_none() {
-                        (hit, alone) = (Some(cell.stateful[1]), cell.stateless);
-                    }
-                    for (won, ratio) in won.iter_mut().zip(cell.ratio) {
-                        if ratio < 1.0 {
-                            won.get_or_insert(count);
-                        } else {
-                            *won = None;
-                        }
-                    }
-                }
-                let touch = median(&touches);
-                println!(
-                    "{line}   {:8.1} {:6.1}    {:8.2} {:6.2}   {compiling:>12.1?}   {bytes}",
-                    alone[0],
-                    alone[1],
-                    alone[1] / touch,
-                    alone[1] / hit.unwrap_or(f64::NAN),
-                );
+            };
+            let linear = form(Linear::new(&rules));
+            let start = Instant::now();
+            let compiled = Compiled::new(&rules);
+            let compiling = start.elapsed();
+            let bytes = compiled.bytes();
+            let compiled = form(compiled);
+            // Unanswered connections live as long as it takes to see each flow once, and a while until swept.
+            let mut table = T::new((flows as u64 * 4).max(1 << 16), self.hash);
+            let mut connections = Connections::new(&rules, flows, &mut random);
+            let mut decisions = Vec::new();
+            for from in (0..flows as u64).step_by(PACKETS) {
+                let some = connections.handshakes(from..(from + PACKETS as u64).min(flows as u64));
+                self.stateful(&compiled, &mut table, &some, &mut decisions);
             }
-            for (churn, won) in plan.churn.iter().zip(&won) {
-                let say =
-                    |won: Option<usize>| won.map_or("never here".into(), |count| format!("from {count} rules on"));
-                println!(
-                    "  {churn:3} % new: the table wins over linear {}, over compiled {}",
-                    say(won[0]),
-                    say(won[1])
-                );
+            let mut probe = Probe::new(table.bytes()).expect("memory for the probe");
+            let pool = Pool::new(1).expect("a worker");
+            let touches: Vec<f64> = (0..FEWEST_ROUNDS)
+                .map(|_| probe.touch(&self.clock, &pool, PACKETS as u64, BURST) as f64 / PACKETS as f64)
+                .collect();
+            let (touch, mut row): (f64, [Vec<Estimate>; 2]) = (median(&touches), Default::default());
+            for (n, &churn) in plan.churn.iter().enumerate() {
+                let seconds = end.saturating_duration_since(Instant::now()).as_secs_f64() / cells_left.max(1) as f64;
+                let cell = self.cell((&linear, &compiled), &mut table, &mut connections, churn, count, seconds);
+                cells_left = cells_left.saturating_sub(1);
+                row.iter_mut().zip(cell.ratio).for_each(|(row, ratio)| row.push(ratio));
+                if n == 0 {
+                    let (hit, [linear, compiled]) = (cell.stateful[1], cell.stateless);
+                    costs.push(format!(
+                        "{count:6} {linear:11.1} {compiled:11.1} {hit:11.1} {touch:11.1} {:11.2} {:11.2} {compiling:>13.1?} {bytes:>12}",
+                        compiled / touch,
+                        compiled / hit
+                    ));
+                }
+            }
+            ratios.iter_mut().zip(row).for_each(|(all, row)| all.push(row));
+        }
+        println!("\n{} flows\n", thousands(flows));
+        for (form, ratios) in FORMS.iter().zip(&ratios) {
+            println!("stateful by stateless, {form} rules");
+            let churns: String = plan.churn.iter().map(|churn| format!("{:>24}", format!("{churn} % new"))).collect();
+            println!(" rules{churns}");
+            for (count, row) in plan.rules.iter().zip(ratios) {
+                println!("{count:6}{}", row.iter().map(cell_text).collect::<String>());
             }
         }
+        let first = plan.churn[0];
+        println!("ns a packet without the loop, at {first} % new; compiled rules by probe and by table");
+        println!(
+            " rules      linear    compiled       table       probe    by probe    by table   compiled in        bytes"
+        );
+        costs.iter().for_each(|line| println!("{line}"));
+        ratios.map(|rows| {
+            let of = |churn: usize| Crossing::of(&plan.rules, &rows.iter().map(|row| row[churn]).collect::<Vec<_>>());
+            (0..plan.churn.len()).map(of).collect()
+        })
     }
+
+    fn map<T: Table>(&self, plan: &Plan) {
+        let end = Instant::now() + std::time::Duration::from_secs_f64(plan.seconds);
+        let cells = plan.rules.len() * plan.churn.len();
+        let crossings: Vec<[Vec<Crossing>; 2]> = (plan.flows.iter().enumerate())
+            .map(|(n, flows)| self.flows::<T>(plan, *flows, end, cells * (plan.flows.len() - n)))
+            .collect();
+        println!("\nFrom how many rules on the table is cheaper (between the counts that were measured)\n");
+        for (form, name) in FORMS.iter().enumerate() {
+            println!("{name} rules");
+            let churns: String = plan.churn.iter().map(|churn| format!("{:>24}", format!("{churn} % new"))).collect();
+            println!("    flows{churns}");
+            for (flows, crossings) in plan.flows.iter().zip(&crossings) {
+                let cells: String = crossings[form].iter().map(|crossing| format!("{:>24}", crossing.text())).collect();
+                println!("{:>9}{cells}", thousands(*flows));
+            }
+        }
+        println!();
+        for (form, name) in FORMS.iter().enumerate() {
+            let all: Vec<&Crossing> = crossings.iter().flat_map(|crossings| &crossings[form]).collect();
+            println!("{}", sentence(name, &all, plan));
+        }
+    }
+}
+
+/// A ratio with its interval, and who is cheaper.
+fn cell_text(ratio: &Estimate) -> String {
+    let [low, high] = ratio.ci95;
+    let who = match (high < 1.0, low > 1.0) {
+        (true, _) => "table",
+        (_, true) => "rules",
+        _ => "  -  ",
+    };
+    format!("{:>24}", format!("{:.2} ({low:.2}-{high:.2}) {who}", ratio.value))
+}
+
+/// Where a row of ratios, by ascending numbers of rules, falls below 1 for good.
+struct Crossing {
+    /// The most rules at which the table was not cheaper, and the fewest from which on it was, at every count.
+    between: (Option<usize>, Option<usize>),
+    /// In between, where the logarithms of ratios and counts cross.
+    at: Option<f64>,
+    /// The interval of a neighbour holds 1: the crossing may as well lie beyond it.
+    doubtful: bool,
+}
+
+impl Crossing {
+    fn of(rules: &[usize], ratios: &[Estimate]) -> Crossing {
+        let first = ratios.iter().rposition(|ratio| ratio.value >= 1.0).map_or(0, |last| last + 1);
+        let holds_1 = |at: usize| ratios.get(at).is_some_and(|ratio| ratio.ci95[0] <= 1.0 && 1.0 <= ratio.ci95[1]);
+        let before = first.checked_sub(1);
+        let at = before.zip(rules.get(first)).map(|(before, &to)| {
+            let (from, to) = ((rules[before] as f64).ln(), (to as f64).ln());
+            let (above, below) = (ratios[before].value.ln(), ratios[first].value.ln());
+            (from + (to - from) * above / (above - below)).exp()
+        });
+        let between = (before.map(|before| rules[before]), rules.get(first).copied());
+        Crossing { between, at, doubtful: holds_1(first) || before.is_some_and(holds_1) }
+    }
+
+    fn text(&self) -> String {
+        let doubt = if self.doubtful { "?" } else { "" };
+        match (self.between, self.at) {
+            ((_, None), _) => format!("never{doubt}"),
+            ((None, Some(_)), _) => format!("always{doubt}"),
+            ((Some(from), Some(to)), at) => format!("{:.0} ({from}-{to}){doubt}", at.unwrap_or(to as f64)),
+        }
+    }
+}
+
+/// Where the crossing lies, over all flows and churns.
+fn sentence(form: &str, crossings: &[&Crossing], plan: &Plan) -> String {
+    let (fewest, most) = (plan.rules.first().copied().unwrap_or(0), plan.rules.last().copied().unwrap_or(0));
+    let found: Vec<f64> =
+        crossings.iter().filter(|c| c.between.1.is_some()).map(|c| c.at.unwrap_or(fewest as f64)).collect();
+    let never = crossings.len() - found.len();
+    let low = found.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = found.iter().copied().fold(0.0, f64::max);
+    let (flows, churn) = (plan.flows.iter().max(), plan.churn.iter().max());
+    let until = format!("up to {} flows and {} % new", thousands(*flows.unwrap_or(&0)), churn.unwrap_or(&0));
+    match (found.is_empty(), never) {
+        (true, _) => format!(
+            "Against {form} rules, of which there were up to {}, the table never wins ({until}).",
+            thousands(most)
+        ),
+        (false, 0) => format!("Against {form} rules the table wins from {low:.0} to {high:.0} rules on ({until})."),
+        (false, never) => format!(
+            "Against {form} rules the table wins from {low:.0} to {high:.0} rules on in {} of {} cases, and not with {} rules in the others ({until}).",
+            found.len(),
+            found.len() + never,
+            thousands(most)
+        ),
+    }
+}
+
+/// A number with commas.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap_or("")).collect();
+    groups.join(",")
 }
 
 fn main() {
     let plan = Plan::from_args();
     let host = Host::read();
     println!("{}; {} cores; Linux {}; load {}", host.cpu, host.cores, host.kernel, host.load);
-    println!(
-        "`rules alone`: linear, compiled; `by probe, by hit`: compiled, by a random cache line of a table that large,"
-    );
-    println!("and by the stateful engine's packet in the first column of the map");
+    println!("table: {}; budget {:.0} s", if plan.per_core { "percore" } else { "lockfree" }, plan.seconds);
     let config = Config::new(Profile::Linux);
     let bench = Bench {
         clock: Clock::new(),
         tracker: Tracker::new(&config),
         config,
         hash: FlowHash::new(HashKey::from_seed(2)),
-        rounds: plan.rounds,
     };
     if plan.per_core { bench.map::<PerCore>(&plan) } else { bench.map::<LockFree>(&plan) }
 }

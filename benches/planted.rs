@@ -8,7 +8,7 @@
 
 use ctbench::conntrack::{Config, Profile, Tracker};
 use ctbench::engine::registry::Kind;
-use ctbench::engine::{Decision, Engine, Groups, Stamp, Stateful};
+use ctbench::engine::{Decision, Engine, Groups, Stamp, Stateful, Tag};
 use ctbench::measure::statistics::{Estimate, Random, claim, deviation, paired_ratio};
 use ctbench::measure::{Budget, Clock, Expected, Host, Trials, Variant};
 use ctbench::packet::{Inside, Packet};
@@ -39,9 +39,9 @@ struct Spinning<'a, E> {
 }
 
 impl<E: Engine> Engine for Spinning<'_, E> {
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], shards: &[u16], decisions: &mut [Decision], stamp: &mut S) {
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], tags: &[Tag], decisions: &mut [Decision], stamp: &mut S) {
         let started = *self.started.get_or_insert_with(|| self.clock.raw());
-        self.inner.burst(packets, shards, decisions, stamp);
+        self.inner.burst(packets, tags, decisions, stamp);
         self.left -= packets.len();
         if self.left == 0 && self.share > 0.0 {
             let until = (self.clock.ns(started, self.clock.raw()) as f64 * (1.0 + self.share)) as u64;

@@ -4,24 +4,40 @@
 //! what comes next is not to be guessed. The cost of the loop itself is measured as another variant and subtracted.
 //! Variants alternate in random order within each block; ratios are of one block, their median is shown with a
 //! 95 % bootstrap interval.
+//!
+//! `probe` is a random cache line of 64 MiB that was asked for a burst ahead, `hit` a look-up in hashbrown among 100,000
+//! flows: what a packet costs that is looked up instead.
+//!
+//! Below that, the same where each of 1,000 interfaces has rules of its own: looked up for each packet, and found before
+//! the clock starts, as engines have them.
 
 #[path = "common/rules.rs"]
 mod rules;
 
 use ctbench::measure::statistics::{Random, median, paired_ratio};
-use ctbench::measure::{Clock, Host};
-use ctbench::packet::{Direction, Packet, protocol};
+use ctbench::measure::{Clock, Host, Probe};
+use ctbench::packet::{Direction, FlowKey, Packet, protocol};
 use ctbench::policy::compiled::Compiled;
 use ctbench::policy::linear::Linear;
-use ctbench::policy::{Evaluate, RuleMatch, RuleSet, World};
+use ctbench::policy::path::{Attached, Ends, Paths};
+use ctbench::policy::untracked::Untracked;
+use ctbench::policy::{Evaluate, Inventory, LoadOptions, RuleMatch, RuleSet, Unresolved, World};
+use ctbench::replay::Pool;
+use hashbrown::HashMap;
 use ipnet::IpNet;
 use rules::rules;
+use serde_json::json;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Instant;
 
 const PACKETS: usize = 1 << 16;
 const BLOCKS: usize = 30;
+const INTERFACES: usize = 1_000;
+const FLOWS: u32 = 100_000;
+const PROBED: u64 = 64 << 20;
+const BURST: usize = 32;
 
 /// Four in five are made to match a rule; it is another question whether it is their first.
 fn packets(rules: &RuleSet, random: &mut Random) -> Vec<Packet> {
@@ -42,6 +58,120 @@ fn packets(rules: &RuleSet, random: &mut Random) -> Vec<Packet> {
         Packet::new(local, remote, Direction::In, protocol, 0).with_ports(port, 40_000)
     };
     (0..PACKETS).map(|_| packet(random)).collect()
+}
+
+/// What a packet costs that is looked up instead: ns a random line of memory, and ns a look-up among many flows.
+struct Yardsticks {
+    probe: Probe,
+    pool: Pool,
+    flows: HashMap<FlowKey, u32>,
+    wanted: Vec<FlowKey>,
+}
+
+impl Yardsticks {
+    fn new(random: &mut Random) -> Self {
+        let local: IpAddr = "192.0.2.1".parse().expect("an address");
+        let key =
+            |n: u32| Packet::new(local, IpAddr::V4(Ipv4Addr::from_bits(n)), Direction::In, protocol::TCP, 0).flow_key();
+        let flows = (0..FLOWS).map(|n| (key(n), n)).collect();
+        let wanted = (0..PACKETS).map(|_| key(random.below(FLOWS as usize) as u32)).collect();
+        Yardsticks { probe: Probe::new(PROBED).expect("memory"), pool: Pool::new(1).expect("a worker"), flows, wanted }
+    }
+
+    fn probe(&mut self, clock: &Clock) -> f64 {
+        self.probe.touch(clock, &self.pool, PACKETS as u64, BURST) as f64 / PACKETS as f64
+    }
+
+    fn hit(&self, clock: &Clock) -> f64 {
+        let start = clock.raw();
+        let sum: u64 = self.wanted.iter().map(|key| self.flows.get(key).map_or(0, |n| u64::from(*n))).sum();
+        black_box(sum);
+        clock.ns(start, clock.raw()) as f64 / PACKETS as f64
+    }
+}
+
+/// A filter for each interface: 20 sets of 60 rules.
+fn by_interface(random: &mut Random) -> (Attached, Vec<Packet>) {
+    let entry = |number: usize, random: &mut Random| {
+        let block = Ipv4Addr::from_bits(random.bits() as u32 & !0xff);
+        let port = random.below(50_000);
+        json!({"RuleNumber": number, "Egress": false, "RuleAction": "allow", "Protocol": "6",
+            "CidrBlock": format!("{block}/24"), "PortRange": {"From": port, "To": port + 10}})
+    };
+    let acls: Vec<_> = (0..20)
+        .map(|acl| {
+            let entries: Vec<_> = (1..=60).map(|number| entry(number, random)).collect();
+            json!({"NetworkAclId": format!("acl-{acl}"), "Associations": [{"SubnetId": format!("subnet-{acl}")}],
+                "Entries": entries})
+        })
+        .collect();
+    let address = |n: usize| Ipv4Addr::from_bits(0x0a00_0000 | (n * 7) as u32);
+    let interfaces: Vec<_> = (0..INTERFACES)
+        .map(|n| {
+            json!({"NetworkInterfaceId": format!("eni-{n}"), "SubnetId": format!("subnet-{}", n % 20),
+                "PrivateIpAddress": address(n)})
+        })
+        .collect();
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let document = json!({"NetworkAcls": acls, "NetworkInterfaces": interfaces});
+    serde_json::to_writer(file.as_file(), &document).expect("JSON");
+    let inventory = Inventory::load(&[file.path().into()], Unresolved::Error).expect("an inventory");
+    let attached = Attached::network_acls(&Arc::new(inventory), &LoadOptions::default()).expect("network ACLs");
+    let packet = |random: &mut Random| {
+        let remote = IpAddr::V4(Ipv4Addr::from_bits(random.bits() as u32 | 0x8000_0000));
+        let local = address(random.below(INTERFACES)).into();
+        Packet::new(local, remote, Direction::In, protocol::TCP, 0).with_ports(random.bits() as u16, 40_000)
+    };
+    let packets = (0..PACKETS).map(|_| packet(random)).collect();
+    (attached, packets)
+}
+
+/// ns a packet, with what is known of it.
+fn measure_between(clock: &Clock, rules: &impl Evaluate, packets: &[Packet], ends: &[Ends]) -> f64 {
+    let start = clock.raw();
+    let mut sum = 0u64;
+    for (packet, ends) in packets.iter().zip(ends) {
+        sum += rules.first_match_between(packet, *ends).map_or(1, |found| u64::from(found.rule) << 1);
+    }
+    black_box(sum);
+    clock.ns(start, clock.raw()) as f64 / packets.len() as f64
+}
+
+fn measure_by_interface(clock: &Clock) {
+    let mut random = Random::new(7);
+    let (attached, packets) = by_interface(&mut random);
+    let paths = Paths::new(&attached, 0, Compiled::numbered_from, |_| Untracked::default());
+    let known: Vec<Ends> = packets.iter().map(|packet| paths.ends(packet)).collect();
+    let unknown = vec![Ends::default(); packets.len()];
+    let mut samples = [const { Vec::new() }; 3];
+    let mut order = [0, 1, 2];
+    for block in 0..=BLOCKS {
+        random.shuffle(&mut order);
+        for variant in order {
+            let ns = match variant {
+                0 => measure(clock, &Nothing, &packets),
+                1 => measure_between(clock, &paths, &packets, &unknown),
+                _ => measure_between(clock, &paths, &packets, &known),
+            };
+            if block > 0 {
+                samples[variant].push(ns);
+            }
+        }
+    }
+    let [nothing, looked_up, found] = samples;
+    let less =
+        |ns: &[f64]| -> Vec<f64> { ns.iter().zip(&nothing).map(|(ns, nothing)| (ns - nothing).max(0.1)).collect() };
+    let (looked_up, found) = (less(&looked_up), less(&found));
+    let ratio = paired_ratio(&looked_up, &found, 1);
+    println!("\n{INTERFACES} interfaces, 20 sets of 60 rules, compiled");
+    println!(
+        "sets looked up for each packet {:.1} ns, found before {:.1} ns: {:.2} times ({:.2} to {:.2})",
+        median(&looked_up),
+        median(&found),
+        ratio.value,
+        ratio.ci95[0],
+        ratio.ci95[1]
+    );
 }
 
 /// The loop without rules.
@@ -69,7 +199,8 @@ fn main() {
     let clock = Clock::new();
     let host = Host::read();
     println!("{}; {} cores; Linux {}; load {}", host.cpu, host.cores, host.kernel, host.load);
-    println!(" rules   linear ns  compiled ns   linear / compiled         compiled in   bytes a rule");
+    let mut yardsticks = Yardsticks::new(&mut Random::new(3));
+    println!(" rules   linear ns  compiled ns   linear / compiled    by probe   by hit     compiled in   bytes a rule");
     for count in [1, 5, 20, 60, 64, 65, 250, 1_000, 10_000] {
         let mut random = Random::new(count as u64);
         let rules = rules(World::NetworkAcl, count, true, &mut random);
@@ -83,34 +214,39 @@ fn main() {
         }
         // The slow one sees fewer of them.
         let some = &packets[..if count > 500 { PACKETS / 8 } else { PACKETS }];
-        let mut samples = [const { Vec::new() }; 3];
-        let mut order = [0, 1, 2];
+        let mut samples = [const { Vec::new() }; 5];
+        let mut order = [0, 1, 2, 3, 4];
         for block in 0..=BLOCKS {
             random.shuffle(&mut order);
             for variant in order {
                 let ns = match variant {
                     0 => measure(&clock, &Nothing, &packets),
                     1 => measure(&clock, &linear, some),
-                    _ => measure(&clock, &compiled, &packets),
+                    2 => measure(&clock, &compiled, &packets),
+                    3 => yardsticks.probe(&clock),
+                    _ => yardsticks.hit(&clock),
                 };
                 if block > 0 {
                     samples[variant].push(ns);
                 }
             }
         }
-        let [nothing, linear, compiled_ns] = samples;
+        let [nothing, linear, compiled_ns, probe, hit] = samples;
         let less =
             |ns: &[f64]| -> Vec<f64> { ns.iter().zip(&nothing).map(|(ns, nothing)| (ns - nothing).max(0.1)).collect() };
         let (linear, compiled_ns) = (less(&linear), less(&compiled_ns));
         let ratio = paired_ratio(&linear, &compiled_ns, 1);
         println!(
-            "{count:6} {:11.1} {:12.1}   {:5.2} ({:.2} to {:.2})   {compiling:>13.1?} {:14.0}",
+            "{count:6} {:11.1} {:12.1}   {:5.2} ({:.2} to {:.2}) {:10.2} {:8.2} {compiling:>15.1?} {:14.0}",
             median(&linear),
             median(&compiled_ns),
             ratio.value,
             ratio.ci95[0],
             ratio.ci95[1],
+            median(&compiled_ns) / median(&probe),
+            median(&compiled_ns) / median(&hit),
             compiled.bytes() as f64 / count as f64,
         );
     }
+    measure_by_interface(&clock);
 }

@@ -16,6 +16,7 @@
 //!    look at the remote address, the protocol and the destination port.
 //! 3. [`replay`] steers, before the clock starts: both directions of a flow to one core, or not
 //!    ([`replay::Steering`]). Then each core replays its lane in bursts. [`replay::pass()`] is the loop.
+//!    A trace larger than memory is replayed while it is read: [`trace::stream`], [`replay::streamed`].
 //! 4. An [`engine`] decides. Stateless: rules on every packet. Stateful: the flow's entry in a
 //!    [`table`] first, moved by the [`conntrack`] tracker; rules only for what is new.
 //! 5. [`verify`] compares every packet's verdict and state with the plain reference engine, before

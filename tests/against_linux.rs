@@ -13,7 +13,7 @@ use ctbench::engine::{Decision, Reason, State, Verdict};
 use ctbench::packet::Inside;
 use ctbench::policy::{LoadOptions, RuleSet, load_network_acl, load_security_groups};
 use ctbench::trace::{Capture, Trace};
-use ctbench::verify::linux::{Agreement, Job, Seen, available, judge};
+use ctbench::verify::linux::{Agreement, Job, Rules, Seen, available, judge};
 use etherparse::PacketBuilder;
 use std::io::Write;
 use tempfile::tempdir;
@@ -52,7 +52,7 @@ fn both(frames: &[(u64, Vec<u8>)], rules: RuleSet, config: Config) -> (Vec<Seen>
     let listed = capture.frames().unwrap();
     let decoded = listed.decode(&Inside::new(&[INSIDE.parse().unwrap()]));
     let trace = Trace::sequence(&listed, decoded, Profile::Linux);
-    let seen = judge(&Job { frames: &listed, trace: &trace, rules: &rules, config: &config }).unwrap();
+    let seen = judge(&Job { frames: &listed, trace: &trace, rules: Rules::One(&rules), config: &config }).unwrap();
     let stateful = rules.world == ctbench::policy::World::SecurityGroups;
     let (groups, acl) = if stateful { (Some(rules), None) } else { (None, Some(rules)) };
     let workload = workload(trace, groups, acl, config, 1024);

@@ -7,7 +7,7 @@ mod common;
 use common::*;
 use ctbench::conntrack::{Config, OnFull, Profile, Tracker};
 use ctbench::engine::registry::ENGINES;
-use ctbench::engine::{Decision, Engine, Groups, NoStamps, Null, Stateful, Stateless};
+use ctbench::engine::{Decision, Engine, Groups, NoStamps, Null, Stateful, Stateless, Tag};
 use ctbench::packet::Packet;
 use ctbench::policy::{Epochs, Evaluate, LoadOptions, load_network_acl, load_security_groups};
 use ctbench::replay::World;
@@ -41,11 +41,11 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Allocations during a replay of all packets, in bursts of 32.
-fn allocations<E: Engine>(engine: &mut E, packets: &[Packet], shards: &[u16]) -> u64 {
+fn allocations<E: Engine>(engine: &mut E, packets: &[Packet], tags: &[Tag]) -> u64 {
     let mut decisions = [Decision::default(); 32];
     let before = ALLOCATIONS.load(Relaxed);
-    for (packets, shards) in packets.chunks(32).zip(shards.chunks(32)) {
-        engine.burst(packets, shards, &mut decisions[..packets.len()], &mut NoStamps);
+    for (packets, tags) in packets.chunks(32).zip(tags.chunks(32)) {
+        engine.burst(packets, tags, &mut decisions[..packets.len()], &mut NoStamps);
     }
     ALLOCATIONS.load(Relaxed) - before
 }
@@ -57,13 +57,13 @@ struct Run<'a, R> {
     tracker: &'a Tracker,
     hash: FlowHash,
     packets: &'a [Packet],
-    shards: &'a [u16],
+    tags: &'a [Tag],
 }
 
 impl<R: Evaluate> Run<'_, R> {
     fn table(&self, table: impl FlowTable, name: &str) -> TableCounters {
         let mut engine = Stateful::new(self.groups.clone(), self.config.invalid, self.tracker, self.hash, table, None);
-        assert_eq!(allocations(&mut engine, self.packets, self.shards), 0, "{name}");
+        assert_eq!(allocations(&mut engine, self.packets, self.tags), 0, "{name}");
         engine.counters().unwrap()
     }
 }
@@ -80,7 +80,7 @@ fn replaying_allocates_nothing() {
     let geometry = Geometry { shards: 16, entries_per_shard: 128 };
     // Shards and places inside them are chosen with different keys.
     let (hash, shard_hash) = (FlowHash::new(HashKey::from_seed(1)), FlowHash::new(HashKey::from_seed(2)));
-    let shards: Vec<u16> = trace.packets.iter().map(|p| shard_hash.shard(&p.flow_key(), 16) as u16).collect();
+    let tags: Vec<Tag> = trace.packets.iter().map(|p| Tag::from(shard_hash.shard(&p.flow_key(), 16) as u16)).collect();
     let (groups, acl) = (World::new(groups, &config), World::new(acl, &config));
     let compiled = (Epochs::new(groups.compiled()).unwrap(), Epochs::new(acl.compiled()).unwrap());
     let (groups, acl) = (Epochs::new(groups.linear()).unwrap(), Epochs::new(acl.linear()).unwrap());
@@ -88,9 +88,9 @@ fn replaying_allocates_nothing() {
     let packets = &trace.packets;
     assert!(packets.len() > 20_000);
 
-    assert_eq!(allocations(&mut Null, packets, &shards), 0, "null");
-    assert_eq!(allocations(&mut Stateless::new(acl), packets, &shards), 0, "stateless");
-    assert_eq!(allocations(&mut Stateless::new(compiled.1), packets, &shards), 0, "stateless, compiled");
+    assert_eq!(allocations(&mut Null, packets, &tags), 0, "null");
+    assert_eq!(allocations(&mut Stateless::new(acl), packets, &tags), 0, "stateless");
+    assert_eq!(allocations(&mut Stateless::new(compiled.1), packets, &tags), 0, "stateless, compiled");
     for on_full in [OnFull::DropNew, OnFull::EvictUnassured] {
         let mut percore = PerCore::new(geometry, on_full, |_| true);
         let (mut owner, lockfree) = (
@@ -99,7 +99,7 @@ fn replaying_allocates_nothing() {
         );
         let bucketlock = LockFree::<BucketLock>::of_shards(geometry, on_full, hash, |_| true);
         let locked = Locked::new(geometry, on_full);
-        let run = Run { groups: &groups, config: &config, tracker: &tracker, hash, packets, shards: &shards };
+        let run = Run { groups: &groups, config: &config, tracker: &tracker, hash, packets, tags: &tags };
         let percore = run.table(Owned(&mut percore), "percore");
         let others = [
             run.table(owner.owner(), "owner"),
@@ -107,7 +107,7 @@ fn replaying_allocates_nothing() {
             run.table(bucketlock.worker(), "bucketlock"),
             run.table(locked.worker(), "locked"),
         ];
-        let run = Run { groups: &compiled.0, config: &config, tracker: &tracker, hash, packets, shards: &shards };
+        let run = Run { groups: &compiled.0, config: &config, tracker: &tracker, hash, packets, tags: &tags };
         let mut table = PerCore::new(geometry, on_full, |_| true);
         let others = others.into_iter().chain([run.table(Owned(&mut table), "percore, compiled")]);
         for other in others {

@@ -397,3 +397,37 @@ proptest! {
         }
     }
 }
+
+/// A file that is cut after it was opened, before and after its frames are found.
+#[test]
+fn a_file_that_shrinks_gives_what_is_left() {
+    let connections: Vec<Vec<u8>> = (0..20_000).flat_map(|n| connection((CLIENT, n), (SERVER, 80))).collect();
+    let bytes = pcap(&connections, PLAIN);
+    let (_folder, path) = file(&bytes);
+    let cut = |len: usize| std::fs::File::options().write(true).open(&path).unwrap().set_len(len as u64).unwrap();
+    let inside = ctbench::packet::Inside::new(&[INSIDE.parse().unwrap()]);
+
+    let capture = Capture::open(&path).unwrap();
+    cut(bytes.len() / 2);
+    let frames = capture.frames().unwrap();
+    let summary = frames.summary();
+    assert!((80_000..100_000).contains(&summary.packets), "{}", summary.packets);
+    assert!(summary.changes[0].contains("shrank"), "{:?}", summary.changes);
+    assert_eq!(summary.cuts.len(), 1);
+    assert!(frames.list().iter().zip(&connections).all(|(frame, bytes)| frames.bytes(frame) == bytes));
+
+    // Within the last page, of which the rest reads as zeros without a signal, and then all of it.
+    for len in [bytes.len() / 2 - 70, 24, 0] {
+        assert!(!capture.frames().is_ok_and(|frames| frames.are_cut()));
+        let before = capture.frames().unwrap();
+        cut(len);
+        let decoded = before.decode(&inside);
+        let trace = ctbench::trace::Trace::sequence(&before, decoded, Profile::Linux);
+        assert_eq!(trace.packets.len() + trace.ignored.len(), before.list().len());
+        assert!(before.are_cut());
+        match len {
+            0 => assert!(capture.frames().is_err()),
+            _ => assert!(capture.frames().unwrap().list().len() < before.list().len()),
+        }
+    }
+}

@@ -79,7 +79,7 @@ fn its_json_is_read_back_as_it_was_and_is_what_the_cli_takes() {
     ]);
     let twin = twin(&sg, &Needs::default(), Ephemeral::DOCUMENTED);
     let folder = tempfile::tempdir().unwrap();
-    let path = write(folder.path(), "twin.json", describe(&twin, "acl-twin").to_string());
+    let path = write(folder.path(), "twin.json", describe([(&twin, "acl-twin", None)]).to_string());
     let loaded = load_network_acl(&path, &LoadOptions::default()).unwrap();
     assert_eq!(loaded.warnings, Vec::<String>::new());
     assert_eq!(listed(&loaded.rules), listed(&twin));

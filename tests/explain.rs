@@ -193,7 +193,7 @@ fn quotas_count_references_and_the_final_deny() {
         json!({"SecurityGroups": [{"GroupId": "sg-1", "IpPermissions": [permission], "IpPermissionsEgress": []}]});
     let path = write(folder.path(), "sg.json", file.to_string());
     let options = LoadOptions { unresolved: Unresolved::Warn, ..LoadOptions::default() };
-    let used: Vec<_> = quotas(&load_security_groups(&path, &options).unwrap().rules)
+    let used: Vec<_> = quotas(&load_security_groups(&path, &options).unwrap().rules, None)
         .into_iter()
         .map(|q| (q.used, q.quota, q.unknown_lists))
         .collect();
@@ -201,7 +201,7 @@ fn quotas_count_references_and_the_final_deny() {
     assert_eq!(used, [(4, 60, 1), (2, 60, 0), (1, 5, 0), (4, 1_000, 0)]);
     let entries: Vec<_> = (1..=20).map(|n| (false, n, true, "6", 80, 80)).collect();
     let acl = write(folder.path(), "acl.json", network_acl(&entries));
-    let over = quotas(&load_network_acl(&acl, &LoadOptions::default()).unwrap().rules);
+    let over = quotas(&load_network_acl(&acl, &LoadOptions::default()).unwrap().rules, None);
     assert_eq!((over.len(), over[0].used, over[0].quota, over[0].is_over()), (1, 21, 20, true));
 }
 

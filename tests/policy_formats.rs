@@ -1,23 +1,13 @@
-//! Every format in which people have their rules, and the full path past interfaces.
+//! Every format in which people have their rules.
 
 mod policies;
 
-use ctbench::conntrack::{Config, Profile};
-use ctbench::engine::registry::Kind;
-use ctbench::engine::{Decision, Verdict};
-use ctbench::measure::Clock;
-use ctbench::packet::{Direction, Inside, Packet, TcpFields, protocol, tcp_flags};
-use ctbench::policy::path::{Attached, steps};
-use ctbench::policy::{Inventory, LoadOptions, PolicyError, RuleSet, Unresolved, World, load_network_acl};
-use ctbench::replay::{Mode, Pool, Workload};
-use ctbench::table::Geometry;
-use ctbench::trace::Trace;
-use policies::{acl_of, file, group, load, load_acl, load_groups, permission};
+use ctbench::packet::Direction;
+use ctbench::policy::{Inventory, LoadOptions, RuleSet, Unresolved, load_network_acl};
+use policies::{as_file, eni, fails, file, group, load, load_acl, load_groups};
 use serde_json::{Value, json};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tempfile::NamedTempFile;
 
 fn listed(rules: &RuleSet, direction: Direction) -> Vec<String> {
     let ports = |ports: Option<(u16, u16)>| ports.map_or("all".into(), |(low, high)| format!("{low}-{high}"));
@@ -28,26 +18,9 @@ fn listed(rules: &RuleSet, direction: Direction) -> Vec<String> {
     rules.rules(direction).map(line).collect()
 }
 
-fn as_file(document: &Value) -> NamedTempFile {
-    file(document.to_string().as_bytes())
-}
-
-fn eni(id: &str, address: &str, groups: &[&str], subnet: &str) -> Value {
-    let groups: Vec<Value> = groups.iter().map(|id| json!({"GroupId": id})).collect();
-    json!({"NetworkInterfaceId": id, "PrivateIpAddress": address, "SubnetId": subnet, "VpcId": "vpc-1",
-        "PrivateIpAddresses": [{"Primary": true, "PrivateIpAddress": address}], "Groups": groups})
-}
-
 fn with_inventory(files: &[PathBuf]) -> LoadOptions {
     let inventory = Inventory::load(files, Unresolved::Error).unwrap();
     LoadOptions { inventory: Some(Arc::new(inventory)), ..LoadOptions::default() }
-}
-
-#[track_caller]
-fn fails<T>(result: Result<T, PolicyError>, parts: &[&str]) {
-    let Err(error) = result else { panic!("must be refused") };
-    let text = error.to_string();
-    parts.iter().for_each(|part| assert!(text.contains(part), "{part:?} is missing in: {text}"));
 }
 
 #[test]
@@ -146,7 +119,7 @@ fn a_template_in_yaml_with_short_tags() {
         &["Resources.Web.Properties.SecurityGroupIngress[0].ToPort: 70000"],
     );
     let bad = file(TEMPLATE.replace("CidrIp: !Ref Office", "CidrIp: !ImportValue x").as_bytes());
-    fails(load(bad.path(), &LoadOptions::default()), &["SecurityGroupIngress[0].CidrIp", "Fn::ImportValue"]);
+    fails(load(bad.path(), &LoadOptions::default()), &["SecurityGroupIngress[0]: rule:Web#1", "Fn::ImportValue \"x\""]);
     let laughs = "Resources:\n  a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned()
         + &(1..12)
             .map(|i| {
@@ -161,6 +134,114 @@ fn a_template_in_yaml_with_short_tags() {
         load(file(format!("Resources:\n  a: {}", "[".repeat(1_000_000)).as_bytes()).path(), &LoadOptions::default()),
         &["YAML"],
     );
+}
+
+/// A template with this group's ingress, some parameters, and conditions about them.
+fn template(ingress: Value) -> Value {
+    json!({
+        "Parameters": {
+            "Stage": {"Type": "String", "Default": "prod"}, "Open": {"Type": "String"},
+            "Offices": {"Type": "CommaDelimitedList", "Default": "192.0.2.0/24, 198.51.100.0/24"},
+            "Stored": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/office/block"},
+        },
+        "Mappings": {"Ports": {"prod": {"Web": 443}, "test": {"Web": 8443}}},
+        "Conditions": {
+            "IsProd": {"Fn::Equals": [{"Ref": "Stage"}, "prod"]},
+            "IsTest": {"Fn::Not": [{"Condition": "IsProd"}]},
+            "Never": {"Fn::And": [{"Condition": "IsTest"}, {"Condition": "IsOpen"}]},
+            "IsOpen": {"Fn::Equals": [{"Ref": "Open"}, "yes"]},
+            "Round": {"Fn::Or": [{"Condition": "Round"}, {"Condition": "IsTest"}]},
+        },
+        "Resources": {
+            "Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.1.0.0/16"}},
+            "Web": {"Type": "AWS::EC2::SecurityGroup",
+                "Properties": {"SecurityGroupIngress": ingress, "SecurityGroupEgress": []}},
+        },
+    })
+}
+
+#[test]
+fn functions_of_a_template_are_evaluated() {
+    let rule = |block: Value, port: Value| {
+        json!({"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": block,
+        "Description": {"Fn::Sub": "of ${AWS::StackName}"}})
+    };
+    let ingress = json!([
+        {"Fn::If": ["IsProd", rule(json!("192.0.2.1/32"), json!(1)), rule(json!("192.0.2.2/32"), json!(1))]},
+        {"Fn::If": ["IsTest", rule(json!("192.0.2.3/32"), json!(2)), {"Ref": "AWS::NoValue"}]},
+        rule(json!({"Fn::Select": [1, {"Ref": "Offices"}]}), json!({"Fn::FindInMap": ["Ports", {"Ref": "Stage"}, "Web"]})),
+        rule(json!({"Fn::GetAtt": ["Vpc", "CidrBlock"]}), json!(4)),
+        rule(json!({"Fn::Select": ["1", {"Fn::Cidr": [{"Fn::GetAtt": "Vpc.CidrBlock"}, 4, "8"]}]}), json!(5)),
+        rule(json!({"Fn::Sub": ["${Start}.0/${Bits}", {"Start": {"Fn::Join": [".", ["203", "0", "113"]]}, "Bits": 24}]}), json!(6)),
+        rule(json!({"Fn::Join": ["/", [{"Fn::Select": [0, {"Fn::Split": ["|", "198.51.100.9|x"]}]}, "32"]]}), json!(7)),
+        rule(json!({"Fn::If": ["Never", {"Ref": "Open"}, "10.9.0.0/16"]}), json!(8)),
+    ]);
+    let loaded = load_groups(&template(ingress)).unwrap();
+    assert_eq!(
+        listed(&loaded.rules, Direction::In),
+        [
+            "192.0.2.1/32 6 1-1 rule:Web#1",
+            "198.51.100.0/24 6 443-443 rule:Web#2",
+            "10.1.0.0/16 6 4-4 rule:Web#3",
+            "10.1.1.0/24 6 5-5 rule:Web#4",
+            "203.0.113.0/24 6 6-6 rule:Web#5",
+            "198.51.100.9/32 6 7-7 rule:Web#6",
+            "10.9.0.0/16 6 8-8 rule:Web#7",
+        ]
+    );
+}
+
+#[test]
+fn what_a_template_does_not_determine_is_an_error_or_left_out() {
+    let rule = |block: Value| json!({"IpProtocol": "tcp", "FromPort": 1, "ToPort": 1, "CidrIp": block});
+    let block = || rule(json!("10.0.0.0/8"));
+    let skip = LoadOptions { unresolved: Unresolved::Warn, ..LoadOptions::default() };
+    for (ingress, place, what) in [
+        (json!([{"Fn::If": ["IsOpen", block(), block()]}]), "SecurityGroupIngress[0]", "Fn::If \"IsOpen\""),
+        (json!([{"Fn::If": ["Round", block(), block()]}]), "SecurityGroupIngress[0]", "Fn::If \"Round\""),
+        (json!({"Fn::If": ["Open", [block()], []]}), "SecurityGroupIngress[0]", "Fn::If"),
+        (json!([rule(json!({"Ref": "Open"}))]), "SecurityGroupIngress[0]", "Ref \"Open\""),
+        (json!([rule(json!({"Ref": "Stored"}))]), "SecurityGroupIngress[0]", "Ref \"Stored\""),
+        (json!([rule(json!({"Fn::ImportValue": "x"}))]), "SecurityGroupIngress[0]", "Fn::ImportValue"),
+        (json!([rule(json!({"Fn::Select": [7, {"Ref": "Offices"}]}))]), "SecurityGroupIngress[0]", "Fn::Select"),
+        (json!([{"IpProtocol": "-1", "SourceSecurityGroupName": "db"}]), "SecurityGroupIngress[0]", "\"db\""),
+    ] {
+        let document = template(ingress);
+        fails(
+            load_groups(&document),
+            &[&format!("Resources.Web.Properties.{place}"), "rule:Web#1", what, "--skip-unresolved"],
+        );
+        let loaded = policies::load_groups_with(&document, &skip).unwrap();
+        assert_eq!((loaded.rules.len(), loaded.warnings.len()), (0, 1), "{:?}", loaded.warnings);
+        assert!(loaded.warnings[0].contains("rule:Web#1 is left out"), "{:?}", loaded.warnings);
+    }
+    // Resources with a condition: one that does not hold, one that nobody knows, and rules of a group elsewhere.
+    let mut document = template(json!([block()]));
+    let alone = |group: Value, condition: &str| {
+        json!({"Type": "AWS::EC2::SecurityGroupIngress", "Condition": condition,
+        "Properties": {"GroupId": group, "IpProtocol": "udp", "FromPort": 1, "ToPort": 1, "CidrIp": "0.0.0.0/0"}})
+    };
+    document["Resources"]["No"] = alone(json!({"Ref": "Web"}), "IsTest");
+    assert_eq!(load_groups(&document).unwrap().rules.len(), 1);
+    document["Resources"]["Perhaps"] = alone(json!({"Ref": "Web"}), "IsOpen");
+    fails(load_groups(&document), &["Resources.Perhaps.Properties", "condition \"IsOpen\""]);
+    document["Resources"]["Perhaps"] = alone(json!({"Fn::ImportValue": "group"}), "IsProd");
+    fails(load_groups(&document), &["Resources.Perhaps.Properties", "Fn::ImportValue"]);
+    // An entry of an ACL.
+    document["Resources"]["Acl"] = json!({"Type": "AWS::EC2::NetworkAcl", "Properties": {}});
+    document["Resources"]["Entry"] = json!({"Type": "AWS::EC2::NetworkAclEntry", "Properties": {"NetworkAclId": {"Ref": "Acl"},
+        "RuleNumber": 1, "Protocol": -1, "RuleAction": "deny", "CidrBlock": {"Ref": "Open"}}});
+    fails(policies::load_acl(&document), &["Resources.Entry.Properties", "Ref \"Open\""]);
+    let acl = load_network_acl(as_file(&document).path(), &skip).unwrap();
+    assert_eq!((acl.rules.len(), acl.warnings.len()), (0, 1));
+    // A template that has to be expanded first, attributes that name each other, and texts that grow.
+    document["Resources"]["Fn::ForEach::Loop"] = json!(["x", ["a"], {}]);
+    fails(load_groups(&document), &["Resources.Fn::ForEach::Loop", "Processed"]);
+    let mut circle = template(json!([rule(json!({"Fn::GetAtt": ["Vpc", "CidrBlock"]}))]));
+    circle["Resources"]["Vpc"]["Properties"]["CidrBlock"] = json!({"Fn::GetAtt": ["Vpc", "CidrBlock"]});
+    fails(load_groups(&circle), &["rule:Web#1", "Fn::GetAtt \"Vpc\""]);
+    let grown = (0..30).fold(json!("x"), |inner, _| json!({"Fn::Sub": ["${a}${a}", {"a": inner}]}));
+    fails(load_groups(&template(json!([rule(grown)]))), &["rule:Web#1", "Fn::Sub"]);
 }
 
 fn terraform(key: &str, resources: Value, configuration: Value) -> Value {
@@ -247,147 +328,4 @@ fn terraform_state_and_plan() {
     let loaded = load_groups(&plan(json!(90))).unwrap();
     assert_eq!(listed(&loaded.rules, Direction::In), ["203.0.113.0/24 6 90-90 rule:aws_security_group.a#1"]);
     fails(load_groups(&plan(json!(91))), &["planned_values.root_module.resources[1].values.from_port: 91", "at most"]);
-}
-
-/// Three interfaces in two subnets. `web` in subnet 1 may open connections to `db` in subnet 2.
-fn account() -> (Arc<Inventory>, Vec<NamedTempFile>) {
-    let from_group = |id: &str| json!({"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": id}]});
-    let rules = as_file(&json!({
-        "SecurityGroups": [
-            group("sg-web", [permission("tcp", json!([80, 80]), "0.0.0.0/0")], [permission("-1", json!([]), "10.0.0.0/16")]),
-            group("sg-db", [from_group("sg-web")], []),
-        ],
-        "NetworkAcls": [
-            acl_of("acl-1", json!([entry(100, true, 5432, 5432), entry(90, false, 1024, 65535), entry(80, false, 80, 80), entry(95, true, 1024, 65535)])),
-            acl_of("acl-2", json!([entry(100, false, 5432, 5432), entry(100, true, 1024, 65535)])),
-        ],
-    }));
-    let enis = as_file(&json!({"NetworkInterfaces": [eni("eni-web", "10.0.1.5", &["sg-web"], "subnet-of-acl-1"),
-        eni("eni-near", "10.0.1.6", &["sg-db"], "subnet-of-acl-1"), eni("eni-db", "10.0.2.5", &["sg-db"], "subnet-of-acl-2")]}));
-    let inventory = Inventory::load(&[rules.path().into(), enis.path().into()], Unresolved::Error).unwrap();
-    (Arc::new(inventory), vec![rules, enis])
-}
-
-fn entry(number: u32, egress: bool, from: u16, to: u16) -> Value {
-    json!({"RuleNumber": number, "Egress": egress, "RuleAction": "allow", "Protocol": "6", "CidrBlock": "0.0.0.0/0",
-        "PortRange": {"From": from, "To": to}})
-}
-
-/// A TCP segment as the decoder would have it: between two protected ends, the lower one is local.
-fn segment(from: (&str, u16), to: (&str, u16), flags: u8, time_ns: u64) -> Packet {
-    let parse = |end: &str| -> IpAddr { end.parse().unwrap() };
-    let (source, destination) = (parse(from.0), parse(to.0));
-    let out = source.is_ipv4() && from.0.starts_with("10.") && (!to.0.starts_with("10.") || source <= destination);
-    let packet = match out {
-        true => Packet::new(source, destination, Direction::Out, protocol::TCP, time_ns).with_ports(from.1, to.1),
-        false => Packet::new(destination, source, Direction::In, protocol::TCP, time_ns).with_ports(to.1, from.1),
-    };
-    packet.with_tcp(TcpFields { flags, seq: 1, ack: 1, window: 1000, ..TcpFields::default() })
-}
-
-#[test]
-fn the_steps_between_interfaces_come_in_order() {
-    let (inventory, _files) = account();
-    let options = LoadOptions::default();
-    let groups = Attached::security_groups(&inventory, &options).unwrap();
-    let acls = Attached::network_acls(&inventory, &options).unwrap();
-    let met = |packet: &Packet| -> Vec<String> {
-        let line = |step: ctbench::policy::path::Step| {
-            let attached = if step.world == World::NetworkAcl { &acls } else { &groups };
-            let rule = step.matched.map_or("none", |found| &attached.sets[step.set].rule(found.rule).name);
-            format!("{} {:?} {rule}", inventory.interfaces[step.interface].id, step.direction)
-        };
-        steps(Some(&groups), Some(&acls), packet).into_iter().map(line).collect()
-    };
-    assert_eq!(
-        met(&segment(("10.0.1.5", 40000), ("10.0.2.5", 5432), tcp_flags::SYN, 0)),
-        ["eni-web Out rule:sg-web#1", "eni-web Out acl:acl-1#95", "eni-db In acl:acl-2#100", "eni-db In rule:sg-db#1"]
-    );
-    assert_eq!(
-        met(&segment(("10.0.2.5", 5432), ("10.0.1.5", 40000), tcp_flags::ACK, 0)),
-        ["eni-db Out none", "eni-db Out acl:acl-2#100", "eni-web In acl:acl-1#90", "eni-web In none"]
-    );
-    assert_eq!(
-        met(&segment(("10.0.1.5", 40000), ("10.0.1.6", 5432), tcp_flags::SYN, 0)),
-        ["eni-web Out rule:sg-web#1", "eni-near In rule:sg-db#1"],
-        "no ACL within a subnet"
-    );
-    assert_eq!(
-        met(&segment(("198.51.100.1", 40000), ("10.0.1.5", 80), tcp_flags::SYN, 0)),
-        ["eni-web In acl:acl-1#80", "eni-web In rule:sg-web#1"],
-        "one end outside: that side only"
-    );
-}
-
-#[test]
-fn engines_and_reference_follow_the_path() {
-    let (inventory, _files) = account();
-    let options = LoadOptions::default();
-    let ends = ["10.0.1.5", "10.0.1.6", "10.0.2.5", "198.51.100.1"];
-    let mut trace = Trace::default();
-    for (i, from) in ends.iter().enumerate() {
-        for (j, to) in
-            ends.iter().enumerate().filter(|(j, to)| *j != i && (from.starts_with("10.") || to.starts_with("10.")))
-        {
-            for (n, port) in [80u16, 5432, 9].into_iter().enumerate() {
-                let client = 40_000 + (i * 100 + j * 10 + n) as u16;
-                trace.packets.push(segment((from, client), (to, port), tcp_flags::SYN, 0));
-                trace.packets.push(segment((to, port), (from, client), tcp_flags::SYN | tcp_flags::ACK, 0));
-            }
-        }
-    }
-    trace.frames = (1..=trace.packets.len() as u32).collect();
-    trace.timestamps_ns = vec![0; trace.packets.len()];
-    for profile in [Profile::Linux, Profile::Aws] {
-        let config = Config::new(profile);
-        let mut workload =
-            Workload::new(trace.clone(), None, None, config, Geometry::with_capacity(1024, 16), 1, 2, 32);
-        workload.attach(0, Attached::security_groups(&inventory, &options).unwrap());
-        workload.attach(0, Attached::network_acls(&inventory, &options).unwrap());
-        let (pool, clock) = (Pool::new(1).unwrap(), Clock::new());
-        for (stateful, kinds) in [
-            (true, &[Kind::StatefulPerCoreLinear, Kind::StatefulLockFreeCompiled][..]),
-            (false, &[Kind::StatelessLinear, Kind::StatelessCompiled][..]),
-        ] {
-            let right = workload.reference(stateful).unwrap();
-            for kind in kinds {
-                let steered = workload.steered(*kind, 1);
-                let mut variant = workload.variant(*kind, &steered, &pool, &clock, 32).unwrap();
-                let pass = variant.pass(Mode::Throughput, Vec::new());
-                assert_eq!(variant.gather(&pass.decisions), right, "{kind:?}, {profile:?}");
-            }
-            let passed = |d: &&Decision| d.verdict() == Verdict::Accept;
-            let accepted = right.iter().filter(passed).count();
-            // Stateful: web:80 from outside, web to near and to db on 5432, each with its reply.
-            assert!(!stateful || accepted == 6, "{accepted}");
-        }
-    }
-}
-
-#[test]
-fn an_interface_whose_rules_nobody_gave() {
-    let enis = as_file(&json!({"NetworkInterfaces": [eni("eni-1", "10.0.1.5", &["sg-9"], "subnet-9")]}));
-    let inventory = Arc::new(Inventory::load(&[enis.path().into()], Unresolved::Error).unwrap());
-    let options = LoadOptions::default();
-    fails(
-        Attached::security_groups(&inventory, &options),
-        &["NetworkInterfaces[0]", "eni-1", "sg-9", "--skip-unresolved"],
-    );
-    fails(Attached::network_acls(&inventory, &options), &["NetworkInterfaces[0]", "subnet-9"]);
-    let warn = LoadOptions { unresolved: Unresolved::Warn, ..options };
-    assert_eq!(Attached::network_acls(&inventory, &warn).unwrap().warnings.len(), 1);
-}
-
-#[test]
-fn a_pair_has_the_lower_address_as_local_end_whoever_sends() {
-    let pairs = Inside::new(&["10.0.0.0/8".parse().unwrap()]).with_pairs();
-    let udp = |source: [u8; 4], destination: [u8; 4]| {
-        let mut bytes = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
-        bytes.extend(source.iter().chain(&destination));
-        bytes.extend([0, 1, 0, 2, 0, 8, 0, 0]);
-        ctbench::packet::decode_ip(&bytes, bytes.len(), 0, &pairs).unwrap()
-    };
-    let (there, back) = (udp([10, 0, 0, 1], [10, 0, 0, 2]), udp([10, 0, 0, 2], [10, 0, 0, 1]));
-    assert_eq!((there.local, there.direction()), (back.local, Direction::Out));
-    assert_eq!(back.direction(), Direction::In);
 }

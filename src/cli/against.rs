@@ -17,7 +17,7 @@ pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result
     use crate::engine::registry::Kind;
     use crate::measure::Clock;
     use crate::replay::{Mode, Pool, World};
-    use crate::verify::linux::{self, Agreement, Job};
+    use crate::verify::linux::{self, Agreement, Job, Rules};
     use anyhow::{Context, ensure};
     use std::io::Write;
 
@@ -41,11 +41,6 @@ pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result
         !changes(&workload.groups) && !changes(&workload.acl),
         "--against linux judges by one set of rules: leave out the scenario's [[change]]"
     );
-    let by_interface = |world: &Option<World>| world.as_ref().is_some_and(World::has_paths);
-    ensure!(
-        !by_interface(&workload.groups) && !by_interface(&workload.acl),
-        "--against linux judges by one set of rules: leave out the inventory's interfaces"
-    );
     let frames = input.capture.frames()?;
     ensure!(
         frames.list().len() == workload.trace.timestamps_ns.len(),
@@ -58,7 +53,11 @@ pub(super) fn linux(mut args: InputArgs, engine: Option<&str>) -> anyhow::Result
         let of_world = |kind: &&Kind| **kind != Kind::Null && kind.is_stateful() == stateful;
         let kinds: Vec<Kind> = kinds.iter().filter(of_world).copied().collect();
         let Some(world) = kinds.first().and_then(|kind| workload.world(*kind)) else { continue };
-        let job = Job { frames: &frames, trace: &workload.trace, rules: &world.rules, config: &workload.config };
+        let rules = match world.interfaces_at(0) {
+            Some((_, attached)) => Rules::ByInterface(attached),
+            None => Rules::One(&world.rules),
+        };
+        let job = Job { frames: &frames, trace: &workload.trace, rules, config: &workload.config };
         let seen = linux::judge(&job)?;
         let rules = if stateful { "security groups" } else { "network ACL" };
         for kind in kinds {

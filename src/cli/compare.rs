@@ -1,7 +1,7 @@
 //! `ctbench compare` and `ctbench replay`
 
 use super::flow_log;
-use super::input::Input;
+use super::input::{Input, Prepared};
 use super::interrupt;
 use super::load::LoadArgs;
 use super::output::{is_stdout, write_file, write_with};
@@ -9,12 +9,13 @@ use super::recorder::RecorderArgs;
 use super::report::{of_path, write_report};
 use super::share::{ShareArg, share};
 use super::steering::{self, SteeringArgs};
+use super::streamed::{self, StreamArgs};
 use super::{InputArgs, SLOWER, WRONG_VERDICTS, percentage};
-use crate::engine::registry::{Kind, select};
+use crate::engine::registry::{ENGINES, Kind, select};
 use crate::explain::Explanation;
 use crate::measure::fitness::{of_machine, of_runs};
-use crate::measure::{self, Clock, ClockFloor, Host, Plan, Unfit};
-use crate::replay::{Pool, World};
+use crate::measure::{self, Clock, ClockFloor, Host, Plan, Stamping, Unfit};
+use crate::replay::{Pool, Workload, World};
 use crate::report::differences::Differences;
 use crate::report::picture;
 use crate::report::result::ResultFile;
@@ -43,6 +44,7 @@ pub(super) const REPLAY_EXAMPLES: &str = "\
 Examples:
   ctbench replay --engine stateful-lockfree-linear --verdicts verdicts.csv
   ctbench replay my.pcap --inside 10.0.1.5/32 --security-groups sg.json --engine reference --verdicts -
+  tcpdump -i eth0 -w - | ctbench replay - --stream --inside 10.0.1.5/32 --security-groups sg.json --engine stateful-percore-linear
   ctbench replay --engine stateful-lockfree-linear --flow-log flows.log.gz --flow-log-field account-id=123456789012";
 
 /// Arguments of `compare`.
@@ -77,10 +79,10 @@ pub(super) struct ReplayArgs {
 }
 
 #[derive(Debug, Args)]
-struct RunArgs {
-    /// Numbers of cores [default: 1 and all]
+pub(super) struct RunArgs {
+    /// Numbers of cores [default: 1 and all; of a streamed pipe, all]
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
-    cores: Vec<u16>,
+    pub(super) cores: Vec<u16>,
     #[command(flatten)]
     steering: SteeringArgs,
     #[command(flatten)]
@@ -92,7 +94,7 @@ struct RunArgs {
     shard: Option<ShareArg>,
     /// Time for all measurements, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
-    time: f64,
+    pub(super) time: f64,
     /// Stop earlier, once every throughput is known to ± this percentage (half of its 95 % interval)
     #[arg(long, value_name = "PERCENT", value_parser = percentage)]
     precision: Option<f64>,
@@ -101,21 +103,23 @@ struct RunArgs {
     strict: bool,
     /// Write the result as JSON (`-` for stdout)
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    pub(super) json: Option<PathBuf>,
     /// Write one CSV row an engine and number of cores (`-` for stdout)
     #[arg(long, value_name = "FILE")]
-    csv: Option<PathBuf>,
-    /// Write a report for the browser, or what the file's name ends with: md, csv, json, hgrm, openmetrics, svg
+    pub(super) csv: Option<PathBuf>,
+    /// Write a report for the browser, or what the file's name ends with: md, txt, csv, json, hgrm, openmetrics, svg
     #[arg(long, value_name = "FILE.html")]
-    report: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
     /// Write one CSV row a packet with its verdict, of a single engine (`-` for stdout)
     #[arg(long, value_name = "FILE")]
     verdicts: Option<PathBuf>,
     #[command(flatten)]
     flow_log: flow_log::WriteArgs,
+    #[command(flatten)]
+    stream: StreamArgs,
     /// No progress bar, no table
     #[arg(long)]
-    quiet: bool,
+    pub(super) quiet: bool,
 }
 
 pub(super) fn positive(text: &str) -> Result<f64, String> {
@@ -170,7 +174,22 @@ fn execute(
         of_path(path)?;
     }
     let clock = Clock::new();
-    let mut input = Input::load(input_args, &clock)?;
+    let cores = core_counts(&args.cores);
+    let prepared = Prepared::new(input_args)?;
+    let default_kinds = || ENGINES.iter().filter(|engine| engine.kind.is_default()).count();
+    let count = kinds.as_ref().map_or_else(default_kinds, Vec::len) * cores.len();
+    if args.stream.applies(&prepared, &whole(input_args, args, baseline, fail_above)?, count)? {
+        let (host, clock_floor) = (Host::read(), clock.floor());
+        let doubts = fit_machine(args, &host, &clock_floor, &cores)?;
+        let bar = progress_bar(args.quiet);
+        let choose = |workload: &Workload| runnable(workload, kinds.clone(), None);
+        let machine = (&clock, host, clock_floor, doubts);
+        let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
+        let result = streamed::compare(prepared, input_args, args, choose, &cores, machine, progress);
+        bar.finish_and_clear();
+        return result;
+    }
+    let mut input = Input::of(prepared, input_args, &clock)?;
     if let Some(share) = args.shard {
         ensure!(
             args.steering.is_plain(),
@@ -183,14 +202,9 @@ fn execute(
         args.flow_log.flow_log.is_none() || input.elephant.is_none(),
         "--flow-log is about the trace as captured: leave out --elephant"
     );
-    let kinds = runnable(&input, kinds, baseline)?;
-    let cores = core_counts(&args.cores);
+    let kinds = runnable(&input.workload, kinds, baseline)?;
     let (host, clock_floor) = (Host::read(), clock.floor());
-    let mut doubts = machine_doubts(&host, &clock_floor, &cores)?;
-    if args.strict && !doubts.is_empty() {
-        let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
-        bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
-    }
+    let mut doubts = fit_machine(args, &host, &clock_floor, &cores)?;
     let stop = interrupt::stop()?;
     let stdout_taken =
         [&args.json, &args.csv, &args.verdicts, &args.report, &args.flow_log.flow_log].into_iter().any(is_stdout);
@@ -292,6 +306,16 @@ pub(super) fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
     (differ && !by_interface).then(|| Differences::of(&Explanation::new(workload, judge)))
 }
 
+/// What is wrong with the machine for so many workers; with `--strict` that is an error.
+fn fit_machine(args: &RunArgs, host: &Host, floor: &ClockFloor, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
+    let doubts = machine_doubts(host, floor, cores)?;
+    if args.strict && !doubts.is_empty() {
+        let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
+        bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
+    }
+    Ok(doubts)
+}
+
 /// What is wrong with the machine for so many workers.
 pub(super) fn machine_doubts(host: &Host, floor: &ClockFloor, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
     let workers = cores.iter().copied().max().unwrap_or(1);
@@ -299,14 +323,38 @@ pub(super) fn machine_doubts(host: &Host, floor: &ClockFloor, cores: &[usize]) -
     Ok(of_machine(host, floor, workers, pool.pinned()))
 }
 
+/// The options that need the whole trace in memory, and whether they were given.
+fn whole(
+    input_args: &InputArgs,
+    args: &RunArgs,
+    baseline: Option<Kind>,
+    fail_above: Option<f64>,
+) -> anyhow::Result<[(&'static str, bool); 9]> {
+    let stamping = args.recorder.stamping(args.load.is_paced())?;
+    Ok([
+        ("--steering or --elephant", !args.steering.is_plain()),
+        ("--load paced", args.load.is_paced()),
+        ("--shard", args.shard.is_some()),
+        ("--loop", input_args.selection.repeats()),
+        ("--verdicts", args.verdicts.is_some()),
+        ("--flow-log", args.flow_log.flow_log.is_some()),
+        ("--baseline or --fail-above", baseline.is_some() || fail_above.is_some()),
+        ("--precision", args.precision.is_some()),
+        ("--recorder", matches!(stamping, Some(Stamping::Burst | Stamping::Sampled(_)))),
+    ])
+}
+
 /// The engines asked for, or all that the rules allow; the baseline with them.
-pub(super) fn runnable(input: &Input, kinds: Option<Vec<Kind>>, baseline: Option<Kind>) -> anyhow::Result<Vec<Kind>> {
-    let workload = &input.workload;
+pub(super) fn runnable(
+    workload: &Workload,
+    kinds: Option<Vec<Kind>>,
+    baseline: Option<Kind>,
+) -> anyhow::Result<Vec<Kind>> {
     let runnable = |kinds, named| steering::runnable(workload.steering, kinds, named);
     let mut kinds = match kinds {
         Some(kinds) => runnable(kinds, true)?,
         None => {
-            let all = crate::engine::registry::ENGINES.iter().map(|engine| engine.kind);
+            let all = ENGINES.iter().map(|engine| engine.kind);
             runnable(all.filter(|kind| kind.is_default() && workload.can_run(*kind)).collect(), false)?
         }
     };

@@ -2,10 +2,11 @@
 
 use super::InputArgs;
 use super::input::Input;
-use crate::derive::{Ephemeral, Needs, describe, entries, exposure, twin};
+use crate::derive::{Ephemeral, Twin, describe, entries};
 use crate::explain::Explanation;
 use crate::measure::Clock;
 use crate::packet::Direction;
+use crate::policy::path::Attached;
 use crate::policy::quota::{QuotaUse, RULES_PER_ACL, RULES_PER_ACL_ON_REQUEST};
 use crate::policy::{Rule, RuleSet};
 use crate::replay::World;
@@ -98,59 +99,68 @@ pub(super) fn derive(args: DeriveArgs) -> anyhow::Result<ExitCode> {
     // The ACL at hand is no part of the question.
     input.workload.acl = None;
     let Some(groups) = &input.workload.groups else { bail!("derive needs security groups: --security-groups FILE") };
-    if groups.has_paths() {
-        bail!("derive works on one set of rules for all addresses: leave out the inventory's interfaces");
-    }
     ensure!(
         groups.changes().next().is_none(),
         "derive makes the twin of one rule set, and this scenario's security groups change: \
          name one of its files with --security-groups"
     );
-    let groups: RuleSet = groups.rules.clone();
+    let attached = groups.interfaces_at(0).map(|(_, attached)| attached);
     let Some(stateful) = input.workload.reference(true) else { bail!("derive needs security groups") };
-    let needs = Needs::of(&input.workload.trace.packets, &stateful);
-    let twin = twin(&groups, &needs, args.ephemeral.0);
-    ensure!(
-        crate::derive::can_be_numbered(&twin),
-        "the twin would need {} rules, and an ACL has no more than 32,766 rule numbers",
-        twin.len()
-    );
-    input.workload.acl = Some(World::new(twin.clone(), &input.workload.config));
+    let (records, ephemeral) = (&input.workload.trace.packets, args.ephemeral.0);
+    let (twins, without) = match attached {
+        Some(attached) => Twin::of_subnets(attached, records, &stateful, ephemeral),
+        None => (vec![Twin::of_all(&groups.rules, records, &stateful, ephemeral)], Vec::new()),
+    };
+    for interface in without {
+        eprintln!("warning: {interface}: its subnet is in no file, so no twin filters its packets");
+    }
+    for twin in &twins {
+        ensure!(
+            crate::derive::can_be_numbered(&twin.rules),
+            "the twin would need {} rules, and an ACL has no more than 32,766 rule numbers",
+            twin.rules.len()
+        );
+    }
+    let ids: Vec<String> = twins.iter().map(|twin| id_of(&args.twin_id, twin)).collect();
+    let acl = match attached {
+        Some(attached) => {
+            let acls =
+                twins.iter().zip(&ids).filter_map(|(twin, id)| Some((&**id, twin.subnet.as_deref()?, &twin.rules)));
+            World::of_interfaces(Attached::of_acls(&attached.inventory, acls)?, &input.workload.config)
+        }
+        None => World::new(twins[0].rules.clone(), &input.workload.config),
+    };
+    input.workload.acl = Some(acl);
     let workload = &input.workload;
     let judge = Judge::new(workload);
     let explanation = Explanation::new(workload, &judge);
-    let exposed = exposure(&twin, &groups);
 
     let mut out = report_target(&args);
     write!(out, "{}", text::heading(&input.about()))?;
-    writeln!(out, "The stateless twin: {} network ACL rules", twin.len())?;
-    write!(out, "{}", derive_text::rules(&twin))?;
-    for quota in twin_quotas(&twin) {
-        eprintln!(
-            "warning: {} of {} {}{}",
-            quota.used,
-            quota.quota,
-            quota.what,
-            if quota.used > RULES_PER_ACL_ON_REQUEST {
-                format!(": more than the {RULES_PER_ACL_ON_REQUEST} that AWS grants on request")
-            } else {
-                format!(": ask AWS for more, up to {RULES_PER_ACL_ON_REQUEST}")
+    for (twin, id) in twins.iter().zip(&ids) {
+        match &twin.subnet {
+            Some(subnet) => {
+                writeln!(out, "The stateless twin of {subnet}, {id}: {} network ACL rules", twin.rules.len())?
             }
-        );
-    }
-    if args.ephemeral.0 == Ephemeral::FromTrace {
-        let unseen = needs.unseen(&groups);
-        if !unseen.is_empty() {
-            let shown = unseen[..unseen.len().min(5)].join(", ");
-            let more = unseen.len().saturating_sub(5);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            eprintln!("warning: no answer in the trace, so no ports are opened for answers to {shown}{more}");
+            None => writeln!(out, "The stateless twin: {} network ACL rules", twin.rules.len())?,
         }
+        write!(out, "{}", derive_text::rules(&twin.rules))?;
     }
-    writeln!(out, "\nWhat the twin lets pass that the groups' rules do not, exactly:")?;
-    match exposed.is_empty() {
-        true => writeln!(out, "  nothing")?,
-        false => write!(out, "{}", derive_text::exposed(&exposed))?,
+    for (twin, id) in twins.iter().zip(&ids) {
+        warn_of(twin, id, ephemeral);
+    }
+    for exposure in twins.iter().flat_map(|twin| &twin.exposed) {
+        match &exposure.interfaces[..] {
+            [] => writeln!(out, "\nWhat the twin lets pass that the groups' rules do not, exactly:")?,
+            of => {
+                let (interfaces, groups) = (few(of), &exposure.groups);
+                writeln!(out, "\nWhat the twin lets pass that the rules of {groups} at {interfaces} do not, exactly:")?;
+            }
+        }
+        match exposure.exposed.is_empty() {
+            true => writeln!(out, "  nothing")?,
+            false => write!(out, "{}", derive_text::exposed(&exposure.exposed))?,
+        }
     }
     let (flows, packets) = explanation.differing();
     writeln!(
@@ -169,27 +179,69 @@ pub(super) fn derive(args: DeriveArgs) -> anyhow::Result<ExitCode> {
         writeln!(out, "Every one of them: --differences FILE")?;
     }
     write_to(args.output.as_deref(), |out| {
-        Ok(writeln!(out, "{}", serde_json::to_string_pretty(&describe(&twin, &args.twin_id))?)?)
+        let all = twins.iter().zip(&ids).map(|(twin, id)| (&twin.rules, &**id, twin.subnet.as_deref()));
+        Ok(writeln!(out, "{}", serde_json::to_string_pretty(&describe(all))?)?)
     })?;
     write_to(args.entries.as_deref(), |out| {
-        for entry in entries(&twin, &args.twin_id) {
-            writeln!(out, "{entry}")?;
+        for (twin, id) in twins.iter().zip(&ids) {
+            entries(&twin.rules, id).try_for_each(|entry| writeln!(out, "{entry}"))?;
         }
         Ok(())
     })?;
     write_to(args.json.as_deref(), |out| {
-        let document = json!({
+        let mut document = json!({
             "schema": 1,
             "title": input.title,
-            "rules": twin.len(),
+            "rules": twins.iter().map(|twin| twin.rules.len()).sum::<usize>(),
             "differing_packets": packets,
             "differing_flows": flows,
-            "exposed": exposed,
         });
+        match &twins[..] {
+            [twin] if twin.subnet.is_none() => document["exposed"] = json!(twin.exposed[0].exposed),
+            _ => {
+                let of = |(twin, id): (&Twin, &String)| json!({"id": id, "subnet": twin.subnet, "rules": twin.rules.len(), "exposed": twin.exposed});
+                document["twins"] = twins.iter().zip(&ids).map(of).collect();
+            }
+        }
         Ok(writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?)
     })?;
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The id of a twin in what is written.
+fn id_of(given: &str, twin: &Twin) -> String {
+    twin.subnet.as_ref().map_or_else(|| given.to_owned(), |subnet| format!("{given}-{subnet}"))
+}
+
+/// A few names of many.
+fn few(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Quotas that a twin exceeds, and answers that the trace does not show.
+fn warn_of(twin: &Twin, id: &str, ephemeral: Ephemeral) {
+    let of = if twin.subnet.is_some() { format!("{id}: ") } else { String::new() };
+    for quota in twin_quotas(&twin.rules) {
+        let advice = if quota.used > RULES_PER_ACL_ON_REQUEST {
+            format!("more than the {RULES_PER_ACL_ON_REQUEST} that AWS grants on request")
+        } else {
+            format!("ask AWS for more, up to {RULES_PER_ACL_ON_REQUEST}")
+        };
+        eprintln!("warning: {of}{} of {} {}: {advice}", quota.used, quota.quota, quota.what);
+    }
+    if ephemeral == Ephemeral::FromTrace {
+        let unseen = twin.needs.unseen(&twin.groups);
+        if !unseen.is_empty() {
+            let shown = few(&unseen);
+            eprintln!("warning: {of}no answer in the trace, so no ports are opened for answers to {shown}");
+        }
+    }
 }
 
 /// The report goes to stderr if a file goes to stdout.

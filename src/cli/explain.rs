@@ -93,10 +93,6 @@ impl End {
 pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     let clock = Clock::new();
     let mut input = Input::load(&args.input, &clock)?;
-    let by_interface = |world: &Option<World>| world.as_ref().is_some_and(World::has_paths);
-    if by_interface(&input.workload.groups) || by_interface(&input.workload.acl) {
-        anyhow::bail!("explain works on one set of rules for all addresses: leave out the inventory's interfaces");
-    }
     if let Some(allowance) = args.allowance {
         input.workload.config.allowance = allowance;
     }
@@ -107,7 +103,8 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     let judge = Judge::new(workload);
     let explanation = Explanation::new(workload, &judge);
     let worlds = [&workload.groups, &workload.acl];
-    let quotas: Vec<_> = worlds.into_iter().flatten().flat_map(|world: &World| quotas(&world.rules)).collect();
+    let quotas: Vec<_> =
+        worlds.into_iter().flatten().flat_map(|world: &World| quotas(&world.rules, world.most_groups())).collect();
     let tracking = judge.stateful.as_ref().and_then(|decisions| Tracking::of(workload, decisions));
     let selects = |flow: &Flow| {
         let packet = explanation.packet(flow.first);

@@ -9,9 +9,10 @@ use crate::policy::{self, Inventory, LoadOptions, RuleSet, Unresolved};
 use crate::replay::{Workload, World};
 use crate::report::About;
 use crate::report::result::Share;
-use crate::scenario::{Expect, RuleChange, Scenario, TableSettings};
+use crate::scenario::{Expect, Instant, RuleChange, Scenario, TableSettings};
 use crate::table::Geometry;
 use crate::table::lockfree::MAX_ENTRIES_PER_SHARD;
+use crate::trace::stream::Decoder;
 use crate::trace::{Capture, Elephant, Summary, Trace};
 use anyhow::{Context, bail, ensure};
 use ipnet::IpNet;
@@ -21,6 +22,10 @@ use std::sync::Arc;
 
 /// Fewest entries of a table that is sized by its trace.
 const MIN_CAPACITY: u64 = 65_536;
+
+/// Entries of a table where nobody knows how many flows will come: Linux's default from 4 GiB of memory on
+/// (`nf_conntrack_max`, nf_conntrack-sysctl.rst).
+const STREAMED_CAPACITY: u64 = 262_144;
 
 /// Key of the shard hash where the scenario names none.
 const DEFAULT_SCENARIO_KEY: u64 = 1;
@@ -51,7 +56,7 @@ pub(super) struct Input {
     pub share: Option<Share>,
     /// Things that the user should know.
     pub warnings: Vec<String>,
-    /// ns a packet for reading and decoding.
+    /// ns a packet for what comes before replay.
     pub stages: Stages,
 }
 
@@ -62,6 +67,8 @@ pub(super) struct Stages {
     pub read: f64,
     /// Bytes to records, all cores.
     pub decode: f64,
+    /// Putting in sequence, one core.
+    pub sequence: f64,
 }
 
 /// What is known before the trace is read.
@@ -82,9 +89,23 @@ struct Sources {
     expect: Option<Expect>,
 }
 
-impl Input {
-    /// Reads all that the arguments name.
-    pub(super) fn load(args: &InputArgs, clock: &Clock) -> anyhow::Result<Input> {
+/// All but the trace.
+pub(super) struct Prepared {
+    sources: Sources,
+    inventory: Arc<Inventory>,
+    groups: Option<RuleSet>,
+    acl: Option<RuleSet>,
+    /// Rules that replace those, and when.
+    changes: Vec<(Instant, RuleSet)>,
+    /// Rules by interface; those without a time hold from the beginning.
+    paths: Vec<(Option<Instant>, Attached)>,
+    /// Things that the user should know.
+    pub warnings: Vec<String>,
+}
+
+impl Prepared {
+    /// Reads the rules that the arguments name.
+    pub(super) fn new(args: &InputArgs) -> anyhow::Result<Self> {
         let mut sources = sources(args)?;
         let mut warnings = Vec::new();
         let unresolved = if args.skip_unresolved { Unresolved::Warn } else { Unresolved::Error };
@@ -147,64 +168,132 @@ impl Input {
             ];
             changes.extend(both.into_iter().flatten().map(|rules| (change.at, rules)));
         }
+        Ok(Prepared { sources, inventory, groups, acl, changes, paths, warnings })
+    }
 
-        let start = clock.raw();
-        let capture = Capture::open_all(&sources.trace)?.with_decap(sources.decap);
-        let frames = capture.frames()?;
-        let framed = clock.raw();
-        let every_header = capture.is_header_trace() && sources.inside.is_empty();
+    /// Where the trace is read from.
+    pub(super) fn trace(&self) -> &[PathBuf] {
+        &self.sources.trace
+    }
+
+    /// True if the rules change at times that are counted from the first evaluated packet.
+    pub(super) fn needs_start(&self) -> bool {
+        let paths = self.paths.iter().filter_map(|(at, _)| *at);
+        self.changes.iter().map(|(at, _)| *at).chain(paths).any(|at| matches!(at, Instant::AfterStart(_)))
+    }
+
+    /// How frames are decoded.
+    pub(super) fn decoder(&self, every_header: bool) -> Decoder {
         let inside = match every_header {
             true => Inside::destinations(),
-            false if by_interface => Inside::new(&sources.inside).with_pairs(),
-            false => Inside::new(&sources.inside),
+            false if !self.inventory.interfaces.is_empty() => Inside::new(&self.sources.inside).with_pairs(),
+            false => Inside::new(&self.sources.inside),
         };
-        let decoded = frames.decode(&inside);
-        let done = clock.raw();
-        let mut summary = frames.summary().clone();
-        let per_packet = |from, to| clock.ns(from, to) as f64 / (summary.packets.max(1)) as f64;
-        let stages = Stages { read: per_packet(start, framed), decode: per_packet(framed, done) };
-        let mut trace = Trace::sequence_with(&frames, decoded, sources.config.profile, &inventory.exempt);
-        drop(frames);
-        warnings.extend(summary.warnings());
-        warnings.extend(args.selection.apply(&mut trace)?);
-        if !args.selection.is_whole() {
-            // Copies are counted with the trace.
-            summary.packets = (trace.packets.len() - trace.copies.len() + trace.ignored.len()) as u64;
-        }
-        let inside = sources.inside.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        if trace.packets.is_empty() && summary.packets > 0 && args.selection.is_whole() {
-            warnings.push(format!(
-                "no packet of {} has exactly one end inside {inside}: nothing is evaluated; `ctbench info` guesses what to protect",
-                names(&sources.trace),
-            ));
-        }
-        let flows = trace.packets.iter().map(|p| p.flow_key()).collect::<HashSet<FlowKey>>().len();
-        let geometry = geometry(args, &sources.table, flows)?;
-        let start_ns = trace.packets.first().map_or(0, |packet| packet.time_ns);
-        let end_ns = trace.packets.last().map_or(0, |packet| packet.time_ns);
+        let Sources { decap, config, .. } = &self.sources;
+        Decoder { inside, decap: *decap, profile: config.profile, exempt: self.inventory.exempt.clone() }
+    }
+
+    /// The workload over a trace that begins at this packet time; `flows` where the table is sized by them.
+    pub(super) fn workload(
+        &mut self,
+        args: &InputArgs,
+        trace: Trace,
+        flows: Option<usize>,
+        start_ns: u64,
+    ) -> anyhow::Result<Workload> {
+        let geometry = geometry(args, &self.sources.table, flows)?;
+        let changes = std::mem::take(&mut self.changes);
         let mut changes: Vec<_> = changes.into_iter().map(|(at, rules)| (at.resolve(start_ns), rules)).collect();
         changes.sort_by_key(|(at, _)| *at);
-        let mut paths: Vec<_> = paths
+        let mut paths: Vec<_> = std::mem::take(&mut self.paths)
             .into_iter()
             .map(|(at, rules)| (at.map_or(0, |at| at.resolve(start_ns)), at.is_some(), rules))
             .collect();
         paths.sort_by_key(|(at, later, _)| (*later, *at));
-        let times = paths.iter().filter(|(_, later, _)| *later).map(|(at, ..)| at);
-        if changes.iter().map(|(at, _)| at).chain(times).any(|at| !(start_ns..=end_ns).contains(at)) {
-            warnings.push("a [[change]] lies before the first or after the last packet".into());
-        }
         let mut workload = Workload::new(
             trace,
-            groups,
-            acl,
-            sources.config,
+            self.groups.take(),
+            self.acl.take(),
+            self.sources.config.clone(),
             geometry,
-            sources.table.key.unwrap_or(DEFAULT_SCENARIO_KEY),
+            self.sources.table.key.unwrap_or(DEFAULT_SCENARIO_KEY),
             args.seed.unwrap_or_else(random_seed),
             usize::from(args.burst),
         );
         changes.into_iter().for_each(|(at, rules)| workload.change(at, rules));
         paths.into_iter().for_each(|(at, _, rules)| workload.attach(at, rules));
+        Ok(workload)
+    }
+
+    /// What the scenario expects, if it expects anything of what is replayed.
+    pub(super) fn expect(&self) -> Option<&Expect> {
+        self.sources.expect.as_ref()
+    }
+
+    /// What reports say of it, but for the trace.
+    pub(super) fn about(&self, workload: &Workload) -> About {
+        about(&self.sources.title, &names(&self.sources.trace), &self.sources.inside, workload)
+    }
+
+    /// What the user should know of a trace without an evaluated packet.
+    pub(super) fn nothing_inside(&self) -> String {
+        let inside = self.sources.inside.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        format!(
+            "no packet of {} has exactly one end inside {inside}: nothing is evaluated; `ctbench info` guesses what to protect",
+            names(&self.sources.trace),
+        )
+    }
+}
+
+impl Input {
+    /// Reads all that the arguments name.
+    pub(super) fn load(args: &InputArgs, clock: &Clock) -> anyhow::Result<Input> {
+        Input::of(Prepared::new(args)?, args, clock)
+    }
+
+    /// Reads the trace.
+    pub(super) fn of(mut prepared: Prepared, args: &InputArgs, clock: &Clock) -> anyhow::Result<Input> {
+        let mut start = clock.raw();
+        let capture = Capture::open_all(prepared.trace())?.with_decap(prepared.sources.decap);
+        let every_header = capture.is_header_trace() && prepared.sources.inside.is_empty();
+        let decoder = prepared.decoder(every_header);
+        let (mut summary, mut trace, stages) = loop {
+            let frames = capture.frames()?;
+            let framed = clock.raw();
+            let decoded = frames.decode(&decoder.inside);
+            let done = clock.raw();
+            let trace = Trace::sequence_with(&frames, decoded, decoder.profile, &decoder.exempt);
+            let sequenced = clock.raw();
+            if frames.are_cut() {
+                start = clock.raw();
+                continue;
+            }
+            let per_packet = |from, to| clock.ns(from, to) as f64 / frames.summary().packets.max(1) as f64;
+            let stages = Stages {
+                read: per_packet(start, framed),
+                decode: per_packet(framed, done),
+                sequence: per_packet(done, sequenced),
+            };
+            break (frames.summary().clone(), trace, stages);
+        };
+        prepared.warnings.extend(summary.warnings());
+        prepared.warnings.extend(args.selection.apply(&mut trace)?);
+        if !args.selection.is_whole() {
+            // Copies are counted with the trace.
+            summary.packets = (trace.packets.len() - trace.copies.len() + trace.ignored.len()) as u64;
+        }
+        if trace.packets.is_empty() && summary.packets > 0 && args.selection.is_whole() {
+            prepared.warnings.push(prepared.nothing_inside());
+        }
+        let flows = trace.packets.iter().map(|p| p.flow_key()).collect::<HashSet<FlowKey>>().len();
+        let start_ns = trace.packets.first().map_or(0, |packet| packet.time_ns);
+        let end_ns = trace.packets.last().map_or(0, |packet| packet.time_ns);
+        let workload = prepared.workload(args, trace, Some(flows), start_ns)?;
+        let is_outside = |world: &World| world.changes().any(|at| !(start_ns..=end_ns).contains(&at));
+        if workload.groups.as_ref().is_some_and(is_outside) || workload.acl.as_ref().is_some_and(is_outside) {
+            prepared.warnings.push("a [[change]] lies before the first or after the last packet".into());
+        }
+        let Prepared { sources, warnings, .. } = prepared;
         Ok(Input {
             title: sources.title,
             scenario: sources.scenario,
@@ -404,9 +493,9 @@ fn bundled_scenario() -> anyhow::Result<PathBuf> {
     )
 }
 
-fn geometry(args: &InputArgs, settings: &TableSettings, flows: usize) -> anyhow::Result<Geometry> {
+fn geometry(args: &InputArgs, settings: &TableSettings, flows: Option<usize>) -> anyhow::Result<Geometry> {
     let shards = settings.shards.unwrap_or(Geometry::DEFAULT_SHARDS);
-    let by_trace = (2 * flows as u64).next_power_of_two().max(MIN_CAPACITY);
+    let by_trace = flows.map_or(STREAMED_CAPACITY, |flows| (2 * flows as u64).next_power_of_two().max(MIN_CAPACITY));
     let capacity = args.capacity.or(settings.capacity).unwrap_or(by_trace);
     let geometry = Geometry::with_capacity(capacity, shards);
     let most = u64::from(MAX_ENTRIES_PER_SHARD) * u64::from(shards);
@@ -427,27 +516,46 @@ impl Input {
     /// What reports say of the input.
     pub(super) fn about(&self) -> About {
         let w = &self.workload;
-        let count = |world: &Option<World>| world.as_ref().map(|world| world.rules.len());
         About {
-            title: self.title.clone(),
-            trace: self.trace_name.clone(),
-            trace_sha256: None,
             packets: self.summary.packets + w.trace.copies.len() as u64,
             elephant: self.elephant,
             share: self.share,
-            steering: w.steering,
             evaluated: w.trace.packets.len(),
-            flows: self.flows,
+            flows: Some(self.flows),
             duration_s: self.summary.duration_s(),
             wire_bytes: self.summary.wire_bytes,
-            inside: match self.inside.as_slice() {
-                [] => "every destination".into(),
-                blocks => blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            },
-            rules: [count(&w.groups), count(&w.acl)],
             read_ns: self.stages.read,
             decode_ns: self.stages.decode,
+            sequence_ns: self.stages.sequence,
             warnings: self.warnings.clone(),
+            ..about(&self.title, &self.trace_name, &self.inside, w)
         }
+    }
+}
+
+/// What is known before the trace is read.
+fn about(title: &str, trace: &str, inside: &[IpNet], workload: &Workload) -> About {
+    let count = |world: &Option<World>| world.as_ref().map(|world| world.rules.len());
+    About {
+        title: title.to_owned(),
+        trace: trace.to_owned(),
+        trace_sha256: None,
+        packets: 0,
+        elephant: None,
+        share: None,
+        steering: workload.steering,
+        evaluated: 0,
+        flows: None,
+        duration_s: 0.0,
+        wire_bytes: 0,
+        inside: match inside {
+            [] => "every destination".into(),
+            blocks => blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        },
+        rules: [count(&workload.groups), count(&workload.acl)],
+        read_ns: 0.0,
+        decode_ns: 0.0,
+        sequence_ns: 0.0,
+        warnings: Vec::new(),
     }
 }

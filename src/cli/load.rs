@@ -37,6 +37,11 @@ pub(super) fn above_zero(text: &str) -> Result<f64, String> {
 }
 
 impl LoadArgs {
+    /// True for open loops.
+    pub(super) fn is_paced(&self) -> bool {
+        self.load == Load::Paced
+    }
+
     /// The pace asked for, if any.
     pub(super) fn pace(&self, input: &Input, runs: usize) -> anyhow::Result<Option<Pace>> {
         if self.load == Load::Closed {

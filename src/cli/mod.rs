@@ -23,6 +23,7 @@ mod search;
 mod selection;
 mod share;
 mod steering;
+mod streamed;
 mod sweep;
 mod verify;
 
@@ -152,7 +153,7 @@ pub struct InputArgs {
     /// What happens to packets that belong to no connection [default: drop]
     #[arg(long, value_enum)]
     invalid: Option<InvalidArg>,
-    /// Entries in the flow tables [default: twice the trace's flows, at least 65,536]
+    /// Entries in the flow tables [default: twice the trace's flows, at least 65,536; streamed: 262,144]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     capacity: Option<u64>,
     /// Seed of the flow tables' hash, for a run that repeats an earlier one exactly [default: random]

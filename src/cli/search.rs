@@ -147,7 +147,7 @@ impl SearchArgs {
             }
             patterns => select(patterns).map_err(no_engine)?,
         };
-        runnable(input, Some(kinds), None)
+        runnable(&input.workload, Some(kinds), None)
     }
 }
 
@@ -206,8 +206,8 @@ pub(super) fn search(args: SearchArgs) -> anyhow::Result<ExitCode> {
         about,
         clock_floor,
         differences: judge.differences(),
-        reasons: reasons(&input, &judge),
         allowance_exceeded: judge.allowance_exceeded(),
+        reasons: reasons(&input, &judge),
         changes: changes(&input.workload, &judge),
         doubts,
         pace: None,

@@ -38,13 +38,17 @@ impl SelectionArgs {
         self.rounds > 1
     }
 
+    /// What is selected of a capture whose first frame has this time.
+    pub(super) fn selection(&self, start_ns: u64) -> Selection {
+        let resolve = |instant: Option<Instant>| instant.map(|instant| instant.resolve(start_ns));
+        Selection { from_ns: resolve(self.from), until_ns: resolve(self.until), limit: self.limit }
+    }
+
     /// Applies the options to what was read; returns what the user should know.
     pub(super) fn apply(&self, trace: &mut Trace) -> anyhow::Result<Option<String>> {
         if !self.is_unlimited() {
             let start = trace.timestamps_ns.first().copied().unwrap_or(0);
-            let resolve = |instant: Option<Instant>| instant.map(|instant| instant.resolve(start));
-            let selection = Selection { from_ns: resolve(self.from), until_ns: resolve(self.until), limit: self.limit };
-            trace.select(&selection, None);
+            trace.select(&self.selection(start), None);
         }
         let done = trace.repeated(self.rounds, self.unique_flows)?;
         Ok((done.not_fresh > 0).then(|| {

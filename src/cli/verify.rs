@@ -1,11 +1,12 @@
 //! `ctbench verify`
 
 use super::flow_log;
-use super::input::Input;
+use super::input::{Input, Prepared};
 use super::steering::{self, SteeringArgs};
+use super::streamed::StreamArgs;
 use super::{FAILURE, InputArgs, WRONG_VERDICTS};
 use crate::engine::registry::{ENGINES, Kind};
-use crate::measure::{Checked, Clock, check};
+use crate::measure::{Clock, check};
 use crate::replay::{Pool, Steering};
 use crate::report::text::fared;
 use crate::scenario::{Expect, bless};
@@ -22,7 +23,8 @@ Examples:
   sudo ctbench verify traces/web --against linux
   ctbench verify --steering spray
   ctbench verify my.pcap --inside 10.0.1.5/32 --network-acls acl.json --check-flow-log flows.log.gz
-  ctbench verify my.pcap --inside 10.0.1.0/24 --security-groups sg.json";
+  ctbench verify my.pcap --inside 10.0.1.0/24 --security-groups sg.json
+  ctbench verify large.pcap.zst --stream --inside 10.0.1.0/24 --security-groups sg.json";
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -42,6 +44,8 @@ pub(super) struct VerifyArgs {
     engine: Option<String>,
     #[command(flatten)]
     flow_log: flow_log::CheckArgs,
+    #[command(flatten)]
+    stream: StreamArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -71,7 +75,18 @@ pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         return super::against::linux(args.input, args.engine.as_deref());
     }
     let clock = Clock::new();
-    let mut input = Input::load(&args.input, &clock)?;
+    let prepared = Prepared::new(&args.input)?;
+    let whole = [
+        ("--steering or --elephant", !args.steering.is_plain()),
+        ("--bless", args.bless),
+        ("--check-flow-log", args.flow_log.check_flow_log.is_some()),
+        ("--loop", args.input.selection.repeats()),
+    ];
+    // One engine after the other: only one has its lanes.
+    if args.stream.applies(&prepared, &whole, 1)? {
+        return super::streamed::verify(prepared, &args.input, &CORES);
+    }
+    let mut input = Input::of(prepared, &args.input, &clock)?;
     args.steering.apply(&args.input, &mut input)?;
     for warning in &input.warnings {
         eprintln!("warning: {warning}");
@@ -117,7 +132,12 @@ pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
             };
             let flows = FlowCheck::new(workload, &judge, kind, &steered);
             let checked = check(workload, &judge, input.expect.as_ref(), kind, flows.as_ref(), variant.as_mut());
-            writeln!(out, "{}", line(kind, width, cores, workload.steering, &checked))?;
+            let result = match (&checked.error, &checked.flows) {
+                (Some(error), _) => error.clone(),
+                (None, Some(flows)) => format!("ok: {}", fared(flows)),
+                (None, None) => "ok".to_owned(),
+            };
+            writeln!(out, "{}", line(kind, width, cores, workload.steering, &checked.tally, &result))?;
             wrong += usize::from(checked.error.is_some());
         }
     }
@@ -125,17 +145,11 @@ pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// One engine's verdicts on so many cores.
-fn line(kind: Kind, width: usize, cores: usize, steering: Steering, checked: &Checked) -> String {
+pub(super) fn line(kind: Kind, width: usize, cores: usize, steering: Steering, tally: &Tally, result: &str) -> String {
     let plural = if cores == 1 { " " } else { "s" };
-    let tally = &checked.tally;
     let digest = match steering {
         Steering::Symmetric => format!("{:016x}", tally.digest),
         _ => format!("{:16}", "-"),
-    };
-    let result = match (&checked.error, &checked.flows) {
-        (Some(error), _) => error.clone(),
-        (None, Some(flows)) => format!("ok: {}", fared(flows)),
-        (None, None) => "ok".to_owned(),
     };
     format!(
         "{:width$}  {cores} core{plural}  accept {:>9}  drop {:>9}  ignored {:>7}  digest {digest}  {result}",

@@ -28,9 +28,9 @@ impl Numbers {
     }
 }
 
-/// The number in a rule's name.
+/// The number in a rule's name, `acl:<number>` or `acl:<id>#<number>`.
 fn number(rule: &Rule) -> Option<usize> {
-    rule.name.strip_prefix("acl:")?.parse().ok()
+    rule.name.rsplit([':', '#']).next()?.parse().ok()
 }
 
 /// True if AWS can number all the rules.
@@ -73,8 +73,13 @@ fn all(twin: &RuleSet) -> impl Iterator<Item = Value> {
     directions.flat_map(|direction| twin.rules(direction).map(move |(_, rule)| entry(direction, rule)))
 }
 
-/// The twin as `aws ec2 describe-network-acls` would print it.
-pub fn describe(twin: &RuleSet, id: &str) -> Value {
+/// Twins as `aws ec2 describe-network-acls` would print them: each with its id and, if it is for one, its subnet.
+pub fn describe<'a>(twins: impl IntoIterator<Item = (&'a RuleSet, &'a str, Option<&'a str>)>) -> Value {
+    let acls: Vec<Value> = twins.into_iter().map(|(twin, id, subnet)| acl(twin, id, subnet)).collect();
+    json!({"NetworkAcls": acls})
+}
+
+fn acl(twin: &RuleSet, id: &str, subnet: Option<&str>) -> Value {
     let mut entries: Vec<Value> = all(twin).collect();
     for egress in [false, true] {
         for (number, field, block) in [(32_767, "CidrBlock", "0.0.0.0/0"), (32_768, "Ipv6CidrBlock", "::/0")] {
@@ -83,7 +88,9 @@ pub fn describe(twin: &RuleSet, id: &str) -> Value {
             }));
         }
     }
-    json!({"NetworkAcls": [{"NetworkAclId": id, "IsDefault": false, "Associations": [], "Entries": entries}]})
+    let association = |subnet: &str| json!({"NetworkAclId": id, "SubnetId": subnet});
+    let associations: Vec<Value> = subnet.into_iter().map(association).collect();
+    json!({"NetworkAclId": id, "IsDefault": false, "Associations": associations, "Entries": entries})
 }
 
 /// What `aws ec2 create-network-acl-entry --cli-input-json` takes, entry by entry.

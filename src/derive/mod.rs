@@ -9,11 +9,13 @@ mod document;
 mod exposure;
 mod merge;
 mod needs;
+mod twins;
 
 pub(crate) use document::can_be_numbered;
 pub use document::{describe, entries};
 pub use exposure::{Exposed, exposure};
 pub use needs::Needs;
+pub use twins::{Exposure, Twin, WithoutSubnet};
 
 use crate::packet::{Direction, protocol};
 use crate::policy::{Rule, RuleSet, World};

@@ -17,6 +17,8 @@ pub struct Needs {
     icmp_errors: BTreeSet<(usize, bool, u8)>,
     /// Other protocols: direction, IPv6, number.
     others: BTreeSet<(usize, bool, u8)>,
+    /// Which way each flow's requests go.
+    opened: HashMap<FlowKey, Direction>,
 }
 
 /// The first port that clients take by themselves: those below are given to services (RFC 6335, section 6).
@@ -26,25 +28,27 @@ impl Needs {
     /// What the packets need that the stateful reference accepted.
     pub fn of(packets: &[Packet], decisions: &[Decision]) -> Needs {
         let mut needs = Needs::default();
-        let mut opened: HashMap<FlowKey, Direction> = HashMap::new();
-        for (packet, decision) in packets.iter().zip(decisions) {
-            if decision.verdict() != Verdict::Accept {
-                continue;
-            }
-            let direction = packet.direction();
-            match decision.state() {
-                State::New if !packet.has(flags::ICMP_ERROR) => {
-                    // Until the answer comes, requests are new, each of them.
-                    opened.insert(packet.flow_key(), direction);
-                }
-                State::Related => {
-                    needs.icmp_errors.insert((direction.index(), packet.is_ipv6(), packet.tcp_flags_or_icmp_type));
-                }
-                State::Established if opened.get(&packet.flow_key()) != Some(&direction) => needs.add(packet),
-                _ => {}
-            }
-        }
+        packets.iter().zip(decisions).for_each(|(packet, decision)| needs.see(packet, *decision));
         needs
+    }
+
+    /// The next packet of the trace.
+    pub(super) fn see(&mut self, packet: &Packet, decision: Decision) {
+        if decision.verdict() != Verdict::Accept {
+            return;
+        }
+        let direction = packet.direction();
+        match decision.state() {
+            State::New if !packet.has(flags::ICMP_ERROR) => {
+                // Until the answer comes, requests are new, each of them.
+                self.opened.insert(packet.flow_key(), direction);
+            }
+            State::Related => {
+                self.icmp_errors.insert((direction.index(), packet.is_ipv6(), packet.tcp_flags_or_icmp_type));
+            }
+            State::Established if self.opened.get(&packet.flow_key()) != Some(&direction) => self.add(packet),
+            _ => {}
+        }
     }
 
     fn add(&mut self, packet: &Packet) {

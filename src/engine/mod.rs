@@ -18,10 +18,27 @@ pub use stateful::{Burst, Groups, PACKETS_PER_EXPIRY, Stateful};
 pub use stateless::Stateless;
 
 use crate::packet::Packet;
+use crate::policy::path::Ends;
 use crate::table::TableCounters;
 
 /// Most packets that are handed to an engine at once.
 pub const MAX_BURST: usize = 64;
+
+/// What is known of a packet before an engine sees it, as a network card delivers it beside the packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tag {
+    /// The shard of its flow, as receive-side scaling would have it.
+    pub shard: u16,
+    /// The rule sets at its ends, as the port of a virtual switch would have them.
+    pub ends: Ends,
+}
+
+impl From<u16> for Tag {
+    /// A shard alone: where rules differ by interface, they are then looked up.
+    fn from(shard: u16) -> Tag {
+        Tag { shard, ends: Ends::default() }
+    }
+}
 
 /// Called by an engine at the moment when a packet's verdict is known.
 pub trait Stamp {
@@ -39,9 +56,8 @@ impl Stamp for NoStamps {
 
 /// What a worker runs.
 pub trait Engine {
-    /// Decides on a burst of at most [`MAX_BURST`] packets, in order. `shards[i]` is the shard of
-    /// `packets[i]`, as receive-side scaling would deliver it beside the packet.
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], shards: &[u16], decisions: &mut [Decision], stamp: &mut S);
+    /// Decides on a burst of at most [`MAX_BURST`] packets, in order. `tags[i]` belongs to `packets[i]`.
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], tags: &[Tag], decisions: &mut [Decision], stamp: &mut S);
 
     /// In the next burst, nothing may be removed to make room that was still alive at this packet time.
     /// Other cores may be behind, and their packets may still belong to it.

@@ -1,6 +1,6 @@
 //! `null`: the floor of the harness. It reads each packet's flow key and accepts.
 
-use super::{Decision, Engine, Reason, Stamp, State, Verdict};
+use super::{Decision, Engine, Reason, Stamp, State, Tag, Verdict};
 use crate::packet::Packet;
 use std::hint::black_box;
 
@@ -10,7 +10,7 @@ pub struct Null;
 
 impl Engine for Null {
     #[inline]
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], _: &[u16], decisions: &mut [Decision], stamp: &mut S) {
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], _: &[Tag], decisions: &mut [Decision], stamp: &mut S) {
         for (packet, decision) in packets.iter().zip(decisions) {
             // Without it the compiler would see that no byte of the packet matters.
             black_box(packet.flow_key());

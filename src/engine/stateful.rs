@@ -11,9 +11,10 @@
 //! As in Linux, tracking comes before the rules: a packet of a known connection has moved its state
 //! even if the rules then drop it.
 
-use super::{Allowance, Decision, Engine, MAX_BURST, Reason, Stamp, State, Verdict};
+use super::{Allowance, Decision, Engine, MAX_BURST, Reason, Stamp, State, Tag, Verdict};
 use crate::conntrack::{Invalid, Tracker, Transition, Windows};
 use crate::packet::{FlowKey, Packet, flags};
+use crate::policy::path::Ends;
 use crate::policy::untracked::Untracked;
 use crate::policy::{Epochs, Evaluate, RuleMatch};
 use crate::table::{Fate, FlowHash, FlowTable, Insert, Place, TableCounters};
@@ -37,6 +38,16 @@ impl<R: Evaluate> Evaluate for Groups<R> {
     fn is_untracked(&self, packet: &Packet) -> bool {
         self.untracked.is_untracked(packet) || self.rules.is_untracked(packet)
     }
+
+    #[inline(always)]
+    fn first_match_between(&self, packet: &Packet, ends: Ends) -> Option<RuleMatch> {
+        self.rules.first_match_between(packet, ends)
+    }
+
+    #[inline(always)]
+    fn is_untracked_between(&self, packet: &Packet, ends: Ends) -> bool {
+        self.untracked.is_untracked(packet) || self.rules.is_untracked_between(packet, ends)
+    }
 }
 
 /// Security groups with their connection tracking.
@@ -56,10 +67,11 @@ pub struct Stateful<'a, R, T> {
     burst: Burst,
 }
 
-/// For so many packets, a burst looks into one place where something may have expired. Fewer looks find more at
-/// each: with one a packet, where every packet opens a flow, most find a single entry among the living ones
-/// of its bucket (`benches/table`, churn and expiry).
-pub const PACKETS_PER_EXPIRY: usize = 2;
+/// For so many packets, a burst looks into one place where something may have expired. A look that waits finds more
+/// at once: where every packet opens a flow and ends another, one look a packet mostly finds a single entry among the
+/// four or five living ones of its bucket, one for four packets finds four. What has expired lies in the table for
+/// longer, though: half as many entries again as live (`benches/table`, churn and expiry).
+pub const PACKETS_PER_EXPIRY: usize = 4;
 
 /// What is computed of a burst's packets before the first is decided.
 pub struct Burst {
@@ -104,13 +116,13 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
     }
 
     #[inline(always)]
-    fn is_tracked(&mut self, packet: &Packet) -> bool {
-        !packet.has(flags::NEVER_TRACKED) && !self.groups_ahead.at(packet.time_ns).is_untracked(packet)
+    fn is_tracked(&mut self, packet: &Packet, ends: Ends) -> bool {
+        !packet.has(flags::NEVER_TRACKED) && !self.groups_ahead.at(packet.time_ns).is_untracked_between(packet, ends)
     }
 
     /// The decision for a packet of a tracked flow.
     #[inline(always)]
-    fn decide(&mut self, packet: &Packet, place: Place, key: &FlowKey) -> Decision {
+    fn decide(&mut self, packet: &Packet, ends: Ends, place: Place, key: &FlowKey) -> Decision {
         let uses_windows = self.tracker.checks_windows(packet.protocol);
         let tracker = self.tracker;
         // Another round only if the packet ended an old connection, or if another core opened the
@@ -126,11 +138,11 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
                 (fate, transition)
             });
             match transition {
-                Some(Transition::Store(state) | Transition::Remove(state)) => return self.verdict(packet, state),
+                Some(Transition::Store(state) | Transition::Remove(state)) => return self.verdict(packet, ends, state),
                 Some(Transition::Reopen | Transition::Expired) => continue,
                 None => {}
             }
-            if let Some(decision) = self.open(packet, place, key, uses_windows) {
+            if let Some(decision) = self.open(packet, ends, place, key, uses_windows) {
                 return decision;
             }
         }
@@ -138,12 +150,19 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
 
     /// No connection: opens one if the tracker and the rules agree. `None`: another core did.
     #[inline]
-    fn open(&mut self, packet: &Packet, place: Place, key: &FlowKey, uses_windows: bool) -> Option<Decision> {
+    fn open(
+        &mut self,
+        packet: &Packet,
+        ends: Ends,
+        place: Place,
+        key: &FlowKey,
+        uses_windows: bool,
+    ) -> Option<Decision> {
         let mut windows = Windows::default();
         let Some(connection) = self.tracker.open(packet, &mut windows) else {
-            return Some(self.verdict(packet, State::Invalid));
+            return Some(self.verdict(packet, ends, State::Invalid));
         };
-        let decision = self.verdict(packet, State::New);
+        let decision = self.verdict(packet, ends, State::New);
         if decision.verdict() == Verdict::Drop {
             return Some(decision);
         }
@@ -182,13 +201,13 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
 
     /// What a packet with this label gets.
     #[inline(always)]
-    fn verdict(&mut self, packet: &Packet, state: State) -> Decision {
+    fn verdict(&mut self, packet: &Packet, ends: Ends, state: State) -> Decision {
         match state {
             State::Established | State::Related => Decision::new(Verdict::Accept, state, Reason::Tracked),
             State::Invalid if self.invalid == Invalid::Drop => {
                 Decision::new(Verdict::Drop, State::Invalid, Reason::Invalid)
             }
-            _ => match self.groups.at(packet.time_ns).first_match(packet) {
+            _ => match self.groups.at(packet.time_ns).first_match_between(packet, ends) {
                 Some(found) if found.allow => Decision::by_rule(Verdict::Accept, state, found.rule),
                 Some(found) => Decision::by_rule(Verdict::Drop, state, found.rule),
                 None => Decision::new(Verdict::Drop, state, Reason::NoRule),
@@ -199,27 +218,27 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
 
 impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
     #[inline]
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], shards: &[u16], decisions: &mut [Decision], stamp: &mut S) {
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], tags: &[Tag], decisions: &mut [Decision], stamp: &mut S) {
         // Three steps, so that the memory accesses of the whole burst overlap: first the buckets,
         // then the entries, then the decisions.
-        let count = packets.len().min(shards.len()).min(decisions.len()).min(MAX_BURST);
+        let count = packets.len().min(tags.len()).min(decisions.len()).min(MAX_BURST);
         // What the last burst has found.
         self.table.remove_expired();
         for i in 0..count {
-            let tracked = self.is_tracked(&packets[i]);
+            let tracked = self.is_tracked(&packets[i], tags[i].ends);
             self.burst.tracked[i] = tracked;
             if tracked {
                 let key = packets[i].flow_key();
-                let place = Place { shard: u32::from(shards[i]), hash: self.hash.hash(&key), hint: 0 };
+                let place = Place::new(u32::from(tags[i].shard), self.hash.hash(&key));
                 self.table.prefetch(place);
                 self.burst.keys[i] = key;
                 self.burst.places[i] = place;
             }
         }
         // Bounded: a place of the first packet's shard for every other packet. In time, every shard comes first.
-        if let (Some(packet), Some(shard)) = (packets.first(), shards.first()) {
+        if let (Some(packet), Some(tag)) = (packets.first(), tags.first()) {
             let until_ns = packet.time_ns.min(self.sweep_until_ns);
-            self.table.find_expired(u32::from(*shard), until_ns, count.div_ceil(PACKETS_PER_EXPIRY));
+            self.table.find_expired(u32::from(tag.shard), until_ns, count.div_ceil(PACKETS_PER_EXPIRY));
         }
         for (i, packet) in packets[..count].iter().enumerate() {
             if self.burst.tracked[i] {
@@ -231,9 +250,9 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
         for i in 0..count {
             decisions[i] = if self.burst.tracked[i] {
                 let (place, key) = (self.burst.places[i], self.burst.keys[i]);
-                self.decide(&packets[i], place, &key)
+                self.decide(&packets[i], tags[i].ends, place, &key)
             } else {
-                self.verdict(&packets[i], State::Untracked)
+                self.verdict(&packets[i], tags[i].ends, State::Untracked)
             };
             stamp.verdict_known();
         }

@@ -1,7 +1,8 @@
 //! Stateless filtering: every packet, in both directions, needs a rule.
 
-use super::{Decision, Engine, Reason, Stamp, State, Verdict};
+use super::{Decision, Engine, Reason, Stamp, State, Tag, Verdict};
 use crate::packet::Packet;
+use crate::policy::path::Ends;
 use crate::policy::{Epochs, Evaluate};
 
 /// A network ACL.
@@ -16,8 +17,8 @@ impl<'a, R: Evaluate> Stateless<'a, R> {
     }
 
     #[inline(always)]
-    fn decide(&mut self, packet: &Packet) -> Decision {
-        match self.rules.at(packet.time_ns).first_match(packet) {
+    fn decide(&mut self, packet: &Packet, ends: Ends) -> Decision {
+        match self.rules.at(packet.time_ns).first_match_between(packet, ends) {
             Some(found) => {
                 let verdict = if found.allow { Verdict::Accept } else { Verdict::Drop };
                 Decision::by_rule(verdict, State::None, found.rule)
@@ -29,9 +30,9 @@ impl<'a, R: Evaluate> Stateless<'a, R> {
 
 impl<R: Evaluate> Engine for Stateless<'_, R> {
     #[inline]
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], _: &[u16], decisions: &mut [Decision], stamp: &mut S) {
-        for (packet, decision) in packets.iter().zip(decisions) {
-            *decision = self.decide(packet);
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], tags: &[Tag], decisions: &mut [Decision], stamp: &mut S) {
+        for ((packet, tag), decision) in packets.iter().zip(tags).zip(decisions) {
+            *decision = self.decide(packet, tag.ends);
             stamp.verdict_known();
         }
     }

@@ -1,8 +1,9 @@
 //! Dropped packets, grouped by what dropped them and by what the other world says.
 
-use super::{Flow, Met, Role, why};
+use super::{Flow, Met, Role, way, why};
 use crate::engine::{Decision, Reason, Verdict};
 use crate::packet::Direction;
+use crate::policy::World;
 use crate::replay::Workload;
 use std::collections::{BTreeMap, HashMap};
 
@@ -47,6 +48,8 @@ struct Key {
     protocol: u8,
     dropped_by: [Option<Decision>; 2],
     passes: Option<Reason>,
+    /// By interface: the set and direction of the filters that drop.
+    filters: [Option<(usize, Direction)>; 2],
 }
 
 pub(super) fn polarity(met: &Met) -> Option<Polarity> {
@@ -67,19 +70,25 @@ pub(super) fn gather(workload: &Workload, flows: &[Flow]) -> Vec<Cause> {
             let Some(polarity) = polarity(met) else { continue };
             let packet = &workload.trace.packets[met.first as usize];
             let of = |decision: Decision| decision.verdict() == Verdict::Drop;
+            let dropped_by = met.decisions.map(|decision| decision.filter(|decision| of(*decision)));
+            let worlds = [(dropped_by[0], World::SecurityGroups), (dropped_by[1], World::NetworkAcl)];
+            let filters = worlds.map(|(decision, world)| way(workload, packet, decision?, world).pop());
+            // Between two interfaces, in and out are those of the one whose filter drops.
+            let direction = filters.iter().flatten().last().map_or(met.direction, |filter| filter.direction());
             let key = Key {
                 polarity,
                 role: met.role,
-                direction: met.direction,
+                direction,
                 protocol: packet.outer_protocol(),
-                dropped_by: met.decisions.map(|decision| decision.filter(|decision| of(*decision))),
+                dropped_by,
+                filters: filters.map(|filter| filter.map(|filter| filter.key())),
                 passes: met.decisions.iter().flatten().find(|decision| !of(**decision)).map(|d| d.reason()),
             };
             let number = *numbers.entry(key).or_insert_with(|| {
                 causes.push(Cause {
                     polarity,
                     role: met.role,
-                    direction: met.direction,
+                    direction,
                     protocol: key.protocol,
                     text: why::group(workload, met),
                     packets: 0,

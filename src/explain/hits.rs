@@ -1,9 +1,12 @@
 //! How often each rule decided.
 
-use super::Flow;
+use super::{Flow, index, way};
+use crate::engine::Reason;
 use crate::packet::Direction;
-use crate::replay::World;
+use crate::replay::{Workload, World};
 use serde::Serialize;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// The use of one rule.
 #[derive(Clone, Debug, Serialize)]
@@ -26,9 +29,9 @@ pub struct RuleUse {
     pub tracked: u64,
 }
 
-/// The use of every rule of a world, the `which` of every pair of decisions.
-pub(super) fn of(world: &World, flows: &[Flow], which: usize) -> Vec<RuleUse> {
-    let rules = &world.rules;
+/// The use of every rule of a world.
+pub(super) fn of(workload: &Workload, world: &World, flows: &[Flow]) -> Vec<RuleUse> {
+    let (rules, which) = (&world.rules, index(world.rules.world));
     let mut uses: Vec<RuleUse> = (0..rules.len() as u32)
         .map(|i| {
             let origin = rules.origin(i);
@@ -45,23 +48,58 @@ pub(super) fn of(world: &World, flows: &[Flow], which: usize) -> Vec<RuleUse> {
         })
         .collect();
     for flow in flows {
-        let mut first = None;
-        for (n, met) in flow.met.iter().enumerate() {
+        // Rules of the flow so far; those of the first decision let the connection's packets pass.
+        let (mut seen, mut first): (Vec<u32>, Option<Vec<u32>>) = (Vec::new(), None);
+        for met in &flow.met {
             let Some(decision) = met.decisions[which] else { continue };
-            let Some(rule) = decision.rule() else {
-                if let Some(first) = first.filter(|_| decision.reason() == crate::engine::Reason::Tracked) {
-                    let used: &mut RuleUse = &mut uses[first as usize];
-                    used.tracked += u64::from(met.packets);
+            if decision.reason() == Reason::Tracked {
+                for rule in first.iter().flatten() {
+                    uses[*rule as usize].tracked += u64::from(met.packets);
                 }
                 continue;
-            };
-            first = first.or(Some(rule));
-            let earlier = flow.met[..n].iter();
-            let is_first = !earlier.filter_map(|met| met.decisions[which]?.rule()).any(|other| other == rule);
-            let used = &mut uses[rule as usize];
-            used.packets += u64::from(met.packets);
-            used.flows += u64::from(is_first);
+            }
+            // By interface, the rules of all filters that were passed count as well.
+            let packet = &workload.trace.packets[met.first as usize];
+            let mut hit: Vec<u32> =
+                way(workload, packet, decision, rules.world).iter().filter_map(|filter| filter.rule).collect();
+            if hit.is_empty() {
+                hit.extend(decision.rule());
+            }
+            for rule in &hit {
+                let used = &mut uses[*rule as usize];
+                used.packets += u64::from(met.packets);
+                if !seen.contains(rule) {
+                    used.flows += 1;
+                    seen.push(*rule);
+                }
+            }
+            if !hit.is_empty() {
+                first.get_or_insert(hit);
+            }
         }
     }
-    uses
+    if world.has_paths() { merged(uses) } else { uses }
+}
+
+/// A group's rule stands in the set of every interface that carries it: here it is one. Without those that nobody
+/// wrote.
+fn merged(uses: Vec<RuleUse>) -> Vec<RuleUse> {
+    let mut places = HashMap::new();
+    let mut all: Vec<RuleUse> = Vec::new();
+    for one in uses.into_iter().filter(|one| one.path.is_some()) {
+        let key = (one.file.clone(), one.path.clone(), one.direction, one.remote.clone());
+        match places.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(all.len());
+                all.push(one);
+            }
+            Entry::Occupied(place) => {
+                let known = &mut all[*place.get()];
+                known.packets += one.packets;
+                known.flows += one.flows;
+                known.tracked += one.tracked;
+            }
+        }
+    }
+    all
 }

@@ -39,7 +39,7 @@ impl Explanation<'_> {
             let packet = self.packet(met.first);
             let Some(port) = packet.match_port() else { continue };
             let service = if flow.opened == Direction::In { packet.local_port } else { packet.remote_port };
-            let outbound = met.direction == Direction::Out;
+            let outbound = cause.direction == Direction::Out;
             let lost = services.entry((outbound, cause.protocol, service)).or_insert_with(|| Lost {
                 outbound,
                 protocol: protocol_name(cause.protocol),

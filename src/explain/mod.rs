@@ -7,12 +7,14 @@ mod cause;
 mod hits;
 mod lost;
 pub mod tracking;
+mod way;
 mod why;
 
 pub use cause::{Cause, Polarity};
 pub use hits::RuleUse;
 pub use lost::Lost;
 pub use tracking::Tracking;
+pub use way::{Filter, FilterJson, way};
 pub use why::{flow_name, protocol_name};
 
 use crate::engine::{Decision, Verdict};
@@ -206,7 +208,7 @@ impl<'a> Explanation<'a> {
         });
         let causes = cause::gather(workload, &flows);
         let worlds = [&workload.groups, &workload.acl];
-        let rules = [0, 1].map(|i| worlds[i].as_ref().map_or_else(Vec::new, |world| hits::of(world, &flows, i)));
+        let rules = [0, 1].map(|i| worlds[i].as_ref().map_or_else(Vec::new, |world| hits::of(workload, world, &flows)));
         Explanation { workload, flows, causes, fates, rules }
     }
 

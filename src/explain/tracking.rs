@@ -4,7 +4,10 @@
 use crate::conntrack::{Config, MAX_TIMEOUT_S, Profile, Timeouts};
 use crate::engine::{Decision, Reason, State, Verdict};
 use crate::packet::{FlowKey, Inside, Packet, flags, protocol, tcp_flags};
+use crate::policy::linear::Linear;
+use crate::policy::path::Paths;
 use crate::policy::untracked::Untracked;
+use crate::policy::{Evaluate, RuleSet};
 use crate::replay::{Peak, Workload};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -79,7 +82,13 @@ impl Tracking {
     pub fn of(workload: &Workload, decisions: &[Decision]) -> Option<Tracking> {
         let groups = workload.groups.as_ref()?;
         // Of the first rules: a hint, where the profile tracks everything.
-        let untracked = Untracked::new(groups.in_force(0)).with_auto_tracked(&workload.config.auto_tracked);
+        let leaves = |rules: &RuleSet| Untracked::new(rules).with_auto_tracked(&workload.config.auto_tracked);
+        let paths = groups.interfaces_at(0).map(|(_, attached)| Paths::new(attached, 0, Linear::numbered_from, leaves));
+        let untracked = leaves(groups.in_force(0));
+        let is_untracked = |packet: &Packet| match &paths {
+            Some(paths) => paths.is_untracked(packet),
+            None => untracked.is_untracked(packet),
+        };
         let packets = &workload.trace.packets;
         let config = &workload.config;
         let auto_tracked = Inside::new(&config.auto_tracked);
@@ -96,7 +105,7 @@ impl Tracking {
             let has_ports = matches!(packet.protocol, protocol::TCP | protocol::UDP);
             seen.automatic |=
                 config.profile == Profile::Aws && has_ports && auto_tracked.contains(packet.remote_addr());
-            seen.untracked_under_aws |= accepted && untracked.is_untracked(packet);
+            seen.untracked_under_aws |= accepted && is_untracked(packet);
             if matches!(decision.reason(), Reason::AllowanceExceeded | Reason::TableFull) {
                 refused_packets += 1;
                 first_refused.get_or_insert(Refused {

@@ -1,9 +1,10 @@
 //! Decisions in words.
 
 use super::cause::{Polarity, polarity};
-use super::{Flow, Met, Role, index};
+use super::{Filter, Flow, Met, Role, index, way};
 use crate::engine::{Decision, Reason, State, Verdict};
 use crate::packet::{Direction, Packet, address, flags, protocol};
+use crate::policy::path::is_final_deny;
 use crate::policy::{Rule, RuleSet, World};
 use crate::replay::Workload;
 use std::net::IpAddr;
@@ -17,12 +18,13 @@ pub(super) fn sentence(workload: &Workload, flow: &Flow, met: &Met) -> String {
     match polarity(met) {
         Some(Polarity::OnlyAcl) => {
             let why = drop(acl, World::NetworkAcl).unwrap_or_default();
-            format!("{subject} dropped: {why}; {}", groups.map_or_else(String::new, |d| group_passes(workload, d)))
+            let passes = groups.map_or_else(String::new, |d| group_passes(workload, packet, d));
+            format!("{subject} dropped: {why}; {passes}")
         }
         Some(Polarity::OnlyGroups) => {
             let why = drop(groups, World::SecurityGroups).unwrap_or_default();
-            let passes = acl.and_then(Decision::rule).map(|rule| named(workload, World::NetworkAcl, rule));
-            format!("{subject} dropped: {why}; the network ACL accepts it by {}", passes.unwrap_or_default())
+            let passes = acl.map_or_else(String::new, |d| acl_passes(workload, packet, d));
+            format!("{subject} dropped: {why}; {passes}")
         }
         Some(Polarity::All) => {
             let both: Vec<String> =
@@ -30,7 +32,7 @@ pub(super) fn sentence(workload: &Workload, flow: &Flow, met: &Met) -> String {
             format!("{subject} dropped: {}", both.join("; "))
         }
         None => {
-            let accepted = |decision: Option<Decision>, world| decision.map(|d| accepted(workload, d, world));
+            let accepted = |decision: Option<Decision>, world| decision.map(|d| accepted(workload, packet, d, world));
             let both: Vec<String> = [accepted(groups, World::SecurityGroups), accepted(acl, World::NetworkAcl)]
                 .into_iter()
                 .flatten()
@@ -44,6 +46,12 @@ pub(super) fn sentence(workload: &Workload, flow: &Flow, met: &Met) -> String {
 pub(super) fn group(workload: &Workload, met: &Met) -> String {
     let packet = &workload.trace.packets[met.first as usize];
     let one = |decision: Decision, world| match (decision.verdict(), decision.reason()) {
+        (Verdict::Drop, Reason::NoRule | Reason::Rule)
+            if let Some(filter) = decided_by(workload, packet, decision, world).filter(|filter| !filter.has_rule()) =>
+        {
+            let (word, set) = (rule_word(filter.direction(), world), filter.set());
+            format!("no {word} of {set} (step {}) covers them", filter.number())
+        }
         (Verdict::Drop, Reason::NoRule) => format!("no {} covers them", rule_word(met.direction, world)),
         (Verdict::Drop, Reason::Invalid) => {
             "they belong to no connection that the security groups know, and open none".to_owned()
@@ -59,6 +67,9 @@ pub(super) fn group(workload: &Workload, met: &Met) -> String {
             "a stateful group would pass them, as errors about a tracked connection".to_owned()
         }
         (Verdict::Accept, Reason::Tracked) => "a stateful group would pass them".to_owned(),
+        (Verdict::Accept, _) if meets_none(workload, packet, decision, world) => {
+            format!("no {} is on their way", world_word(world))
+        }
         (Verdict::Accept, _) if world == World::SecurityGroups => "the security groups accept them by rule".to_owned(),
         (Verdict::Accept, _) => "the network ACL accepts them".to_owned(),
     };
@@ -113,37 +124,89 @@ fn named(workload: &Workload, world: World, rule: u32) -> String {
     }
 }
 
-fn group_passes(workload: &Workload, decision: Decision) -> String {
+/// The filter by interface that decided.
+fn decided_by<'a>(workload: &'a Workload, packet: &Packet, decision: Decision, world: World) -> Option<Filter<'a>> {
+    way(workload, packet, decision, world).pop()
+}
+
+/// True if rules differ by interface and none of them is on the packet's way.
+fn meets_none(workload: &Workload, packet: &Packet, decision: Decision, world: World) -> bool {
+    let has_paths = [&workload.groups, &workload.acl][index(world)].as_ref().is_some_and(|rules| rules.has_paths());
+    has_paths && decision.reason() == Reason::Rule && way(workload, packet, decision, world).is_empty()
+}
+
+fn world_word(world: World) -> &'static str {
+    match world {
+        World::SecurityGroups => "security group",
+        World::NetworkAcl => "network ACL",
+    }
+}
+
+/// The rules that let a packet pass, of every filter on its way.
+fn passed(workload: &Workload, packet: &Packet, decision: Decision, world: World) -> String {
+    let one = |filter: &Filter| {
+        let rule = filter.rule.map(|rule| named(workload, world, rule)).unwrap_or_default();
+        format!("{rule} {}", filter.place())
+    };
+    let filters = way(workload, packet, decision, world);
+    match (filters.is_empty(), decision.rule()) {
+        (false, _) => filters.iter().map(one).collect::<Vec<_>>().join(" and "),
+        (true, Some(rule)) => named(workload, world, rule),
+        (true, None) => String::new(),
+    }
+}
+
+fn acl_passes(workload: &Workload, packet: &Packet, decision: Decision) -> String {
+    if meets_none(workload, packet, decision, World::NetworkAcl) {
+        return "no network ACL is on its way".into();
+    }
+    format!("the network ACL accepts it by {}", passed(workload, packet, decision, World::NetworkAcl))
+}
+
+fn group_passes(workload: &Workload, packet: &Packet, decision: Decision) -> String {
     match decision.state() {
         State::Established => "a stateful group would pass it".into(),
         State::Related => "a stateful group would pass it, as an error about a tracked connection".into(),
+        _ if meets_none(workload, packet, decision, World::SecurityGroups) => "no security group is on its way".into(),
         _ => match decision.rule() {
-            Some(rule) => format!("the security group accepts it by {}", named(workload, World::SecurityGroups, rule)),
+            Some(_) => {
+                let by = passed(workload, packet, decision, World::SecurityGroups);
+                format!("the security group accepts it by {by}")
+            }
             None => "the security group accepts it".into(),
         },
     }
 }
 
-fn accepted(workload: &Workload, decision: Decision, world: World) -> String {
+fn accepted(workload: &Workload, packet: &Packet, decision: Decision, world: World) -> String {
+    let by = || passed(workload, packet, decision, world);
     match (decision.reason(), decision.state(), decision.rule()) {
+        _ if meets_none(workload, packet, decision, world) => format!("no {} is on its way", world_word(world)),
         (Reason::Tracked, State::Related, _) => "about a tracked connection".into(),
         (Reason::Tracked, _, _) => "part of a tracked connection".into(),
-        (_, State::Untracked, Some(rule)) => format!("untracked, by {}", named(workload, world, rule)),
-        (_, _, Some(rule)) => named(workload, world, rule),
+        (_, State::Untracked, Some(_)) => format!("untracked, by {}", by()),
+        (_, _, Some(_)) => by(),
         _ => String::new(),
     }
 }
 
 /// Why a world drops a packet.
 fn dropped(workload: &Workload, flow: &Flow, packet: &Packet, decision: Decision, world: World) -> String {
+    let filter = decided_by(workload, packet, decision, world);
     match decision.reason() {
+        Reason::Rule | Reason::NoRule if let Some(filter) = filter.filter(|filter| !filter.has_rule()) => {
+            let word = format!("{} of {}", rule_word(filter.direction(), world), filter.set());
+            format!("{} {}", miss(filter.rules(), &filter.view(packet), &word), filter.place())
+        }
         Reason::Rule => {
-            decision.rule().map_or_else(String::new, |rule| format!("denied by {}", named(workload, world, rule)))
+            let place = filter.map_or_else(String::new, |filter| format!(" {}", filter.place()));
+            let by = |rule| format!("denied by {}{place}", named(workload, world, rule));
+            decision.rule().map_or_else(String::new, by)
         }
         Reason::NoRule => {
             let worlds = [&workload.groups, &workload.acl];
             let rules = worlds[index(world)].as_ref().map(|world| world.in_force(packet.time_ns));
-            rules.map_or_else(String::new, |rules| miss(rules, packet))
+            rules.map_or_else(String::new, |rules| miss(rules, packet, rule_word(packet.direction(), world)))
         }
         Reason::Invalid => {
             let accepted =
@@ -170,15 +233,14 @@ fn position(flow: &Flow, decision: Decision, world: World) -> u32 {
 }
 
 /// Why no rule matches: the field on which the nearest rules fail.
-fn miss(rules: &RuleSet, packet: &Packet) -> String {
-    let word = rule_word(packet.direction(), rules.world);
+fn miss(rules: &RuleSet, packet: &Packet, word: &str) -> String {
     let remote = address(packet.outer_remote(), packet.is_ipv6());
     let family = if packet.is_ipv6() { "IPv6" } else { "IPv4" };
     let wanted = what(packet);
     let of_family: Vec<&Rule> = rules
         .rules(packet.direction())
         .map(|(_, rule)| rule)
-        .filter(|rule| rule.remote.addr().is_ipv6() == packet.is_ipv6())
+        .filter(|rule| rule.remote.addr().is_ipv6() == packet.is_ipv6() && !is_final_deny(rule))
         .collect();
     if of_family.is_empty() {
         return format!("no {word} for {family} at all");

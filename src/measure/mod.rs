@@ -13,6 +13,7 @@ mod run;
 pub mod search;
 pub mod statistics;
 mod stop;
+mod streamed;
 mod trials;
 
 pub use busy::Busy;
@@ -25,4 +26,5 @@ pub use probe::{Probe, ProbeCost};
 pub use recorder::{Latencies, Recorder, Recording, Stamping};
 pub use run::{Checked, Control, Plan, Results, Run, RunError, check, run};
 pub use stop::Stop;
+pub use streamed::{StageTimes, StreamPlan, Streamed, run_streamed};
 pub use trials::{Budget, Expected, Measured, Trials, Variant};

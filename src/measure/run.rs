@@ -1,8 +1,8 @@
 //! Verify, then time, and verify while timing: a whole comparison.
 
 use super::search::{SearchError, SearchPlan, Searched};
-use super::statistics::{Estimate, deviation, median_with_interval, paired_difference, paired_ratio};
-use super::{Budget, Clock, Expected, Measured, Probe, ProbeCost, Stamping, Stop, Trials, Variant};
+use super::statistics::{Estimate, deviation, median, median_with_interval, paired_difference, paired_ratio};
+use super::{Budget, Clock, Expected, Measured, Probe, ProbeCost, StageTimes, Stamping, Stop, Trials, Variant};
 use crate::engine::Decision;
 use crate::engine::registry::Kind;
 use crate::replay::{Mode, Pace, Pool, Steered, Steering, Workload};
@@ -41,11 +41,30 @@ pub struct Run {
     pub table_bytes: u64,
     /// Bytes of it in huge pages, where the table asks for them and the system tells.
     pub huge_bytes: Option<u64>,
+    /// The stages of each streamed pass; `None` for a preloaded trace, whose engines run by themselves.
+    pub stages: Option<Vec<StageTimes>>,
+    /// Handing the packets to the cores, before the passes, in ns a packet. `None` where it is one of `stages`.
+    pub steer_ns: Option<f64>,
     /// Wrong verdicts, if any.
     pub error: Option<String>,
 }
 
 impl Run {
+    /// The stages' times in the middle of all streamed passes.
+    pub fn stage_times(&self) -> Option<StageTimes> {
+        let passes = self.stages.as_ref()?;
+        let middle = |stage: fn(&StageTimes) -> Option<f64>| {
+            let known: Vec<f64> = passes.iter().filter_map(stage).collect();
+            (!known.is_empty()).then(|| median(&known))
+        };
+        Some(StageTimes {
+            read: middle(|times| times.read),
+            decode: middle(|times| times.decode),
+            steer: middle(|times| times.steer),
+            evaluate: middle(|times| times.evaluate),
+        })
+    }
+
     /// Nanoseconds a packet and core are not given: this is wall time over packets, all cores together.
     pub fn ns_per_packet(&self) -> f64 {
         1e9 / self.pps.value
@@ -82,7 +101,7 @@ impl Run {
 }
 
 /// What the scenario expected of an engine's world, where it differs.
-fn unexpected(expect: Option<&Expect>, kind: Kind, tally: &Tally) -> Option<String> {
+pub(super) fn unexpected(expect: Option<&Expect>, kind: Kind, tally: &Tally) -> Option<String> {
     let expect = expect?;
     let expected = match kind {
         Kind::Null => return None,
@@ -243,9 +262,13 @@ pub fn run(
     let pools = plan.cores.iter().map(|n| Pool::new(*n)).collect::<Result<Vec<_>, _>>()?;
     let chosen = |pool: &Pool, kind: Kind| !judge.is_single_core(kind) || pool.cores() == 1;
     let mut prepared: Vec<(Kind, &Pool, Steered)> = Vec::new();
+    let mut steer_ns = Vec::new();
     for pool in &pools {
         for kind in plan.kinds.iter().copied().filter(|kind| chosen(pool, *kind)) {
-            prepared.push((kind, pool, workload.steered(kind, pool.cores())));
+            let start = clock.raw();
+            let steered = workload.steered(kind, pool.cores());
+            steer_ns.push(clock.ns(start, clock.raw()) as f64 / steered.packets().max(1) as f64);
+            prepared.push((kind, pool, steered));
         }
     }
     let checks: Vec<Option<FlowCheck>> =
@@ -254,7 +277,7 @@ pub fn run(
     let mut expected = Vec::new();
     let mut runs = Vec::new();
     let mut last_decisions = Vec::new();
-    for ((kind, pool, steered), flow_check) in prepared.iter().zip(&checks) {
+    for (((kind, pool, steered), flow_check), steer_ns) in prepared.iter().zip(&checks).zip(steer_ns) {
         if plan.stop.is_asked() {
             break;
         }
@@ -279,6 +302,8 @@ pub fn run(
             table_bytes: variant.table_bytes(),
             huge_bytes: variant.huge_bytes(),
             searched: None,
+            stages: None,
+            steer_ns: Some(steer_ns),
             error,
         });
         last_decisions = decisions;

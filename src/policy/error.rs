@@ -106,6 +106,22 @@ pub enum PolicyError {
         /// The security group or prefix list referred to.
         target: String,
     },
+    /// A rule that its template does not determine.
+    #[error(
+        "{}: {path}: {rule} depends on {what}, which the template does not determine; \
+         give its parameters a Default, or leave such rules out with --skip-unresolved",
+        file.display()
+    )]
+    Undetermined {
+        /// The policy file.
+        file: PathBuf,
+        /// JSON path of the rule.
+        path: String,
+        /// The rule's name.
+        rule: String,
+        /// The function or condition.
+        what: String,
+    },
     /// A security group or network ACL was asked for that is not in the file.
     #[error("{}: no {what} is called {wanted:?}; the file holds {known}", file.display())]
     Unknown {

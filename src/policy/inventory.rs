@@ -120,7 +120,9 @@ impl Inventory {
 
     /// Blocks of every interface address, as a capture's protected addresses.
     pub fn addresses(&self) -> Vec<IpNet> {
-        self.by_address.keys().map(|address| IpNet::from(*address)).collect()
+        let mut all: Vec<IpNet> = self.by_address.keys().map(|address| IpNet::from(*address)).collect();
+        all.sort_unstable();
+        all
     }
 
     /// Forgets the interfaces none of whose addresses are in these blocks, but not that they are members

@@ -34,6 +34,7 @@ pub use security_groups::load_security_groups;
 
 use crate::packet::{Direction, Packet};
 use ipnet::IpNet;
+use path::Ends;
 
 /// Which of AWS's two packet filters a rule set is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +177,18 @@ pub trait Evaluate: Send + Sync {
     #[inline(always)]
     fn is_untracked(&self, _packet: &Packet) -> bool {
         false
+    }
+
+    /// [`Evaluate::first_match`] where it may be known already which rule sets the packet meets.
+    #[inline(always)]
+    fn first_match_between(&self, packet: &Packet, _ends: Ends) -> Option<RuleMatch> {
+        self.first_match(packet)
+    }
+
+    /// [`Evaluate::is_untracked`] in the same way.
+    #[inline(always)]
+    fn is_untracked_between(&self, packet: &Packet, _ends: Ends) -> bool {
+        self.is_untracked(packet)
     }
 }
 

@@ -5,9 +5,12 @@
 
 use super::cursor::Cursor;
 use super::document::{NETWORK_ACLS, listing, read, records, truncation};
-use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, World, classbench, fields};
+use super::formats::UNKNOWN;
+use super::security_groups::undetermined;
+use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, Unresolved, World, classbench, fields};
 use crate::packet::{Direction, protocol};
 use ipnet::IpNet;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,14 +34,23 @@ pub fn load_network_acl(path: &Path, options: &LoadOptions) -> Result<Loaded, Po
     let top = Cursor::top(path, &document);
     let acl = select(&top, options.acl.as_deref())?;
     let mut warnings: Vec<String> = truncation(&top, &NETWORK_ACLS).into_iter().collect();
-    let rules = rules_of(&acl, "acl:", &mut warnings)?;
+    let rules = rules_of(&acl, "acl:", options.unresolved, &mut warnings)?;
     Ok(Loaded { rules, warnings })
 }
 
 /// The rules of one ACL. `prefix` stands before the numbers in their names.
-pub(super) fn rules_of(acl: &Cursor, prefix: &str, warnings: &mut Vec<String>) -> Result<RuleSet, PolicyError> {
+pub(super) fn rules_of(
+    acl: &Cursor,
+    prefix: &str,
+    unresolved: Unresolved,
+    warnings: &mut Vec<String>,
+) -> Result<RuleSet, PolicyError> {
     let mut directions: [BTreeMap<i64, (Cursor, Rule)>; 2] = Default::default();
     for at in acl.field("Entries")?.items()? {
+        if let Some(what) = at.value().get(UNKNOWN).and_then(Value::as_str) {
+            warnings.push(undetermined(&at, "this entry", what, unresolved)?);
+            continue;
+        }
         let (number, direction, rule) = entry(&at, prefix, warnings)?;
         let numbered = &mut directions[direction.index()];
         if let Some((earlier, _)) = numbered.get(&number) {

@@ -160,7 +160,8 @@ impl Attached {
                 None => {
                     let acl = &records[record];
                     let id = acl.field("NetworkAclId")?.id()?;
-                    let mut rules = network_acl::rules_of(acl, &format!("acl:{id}#"), &mut attached.warnings)?;
+                    let mut rules =
+                        network_acl::rules_of(acl, &format!("acl:{id}#"), options.unresolved, &mut attached.warnings)?;
                     final_denies(&mut rules, id);
                     let number = attached.sets.len() as u32;
                     attached.push(id.into(), rules)?;
@@ -170,6 +171,33 @@ impl Attached {
             };
             attached.of.push(Some(number));
         }
+        Ok(attached)
+    }
+
+    /// Network ACLs that are no file's: each with its id and subnet. Their rules' names become `acl:<id>#<number>`.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if they hold too many rules.
+    pub fn of_acls<'a>(
+        inventory: &Arc<Inventory>,
+        acls: impl IntoIterator<Item = (&'a str, &'a str, &'a RuleSet)>,
+    ) -> Result<Attached, PolicyError> {
+        let mut attached = Attached::new(World::NetworkAcl, inventory);
+        let mut of_subnet = HashMap::new();
+        for (id, subnet, rules) in acls {
+            let mut named = RuleSet::new(World::NetworkAcl);
+            for direction in [Direction::In, Direction::Out] {
+                for (_, rule) in rules.rules(direction) {
+                    let number = rule.name.strip_prefix("acl:").unwrap_or(&rule.name);
+                    named.push(direction, Rule { name: format!("acl:{id}#{number}"), ..rule.clone() });
+                }
+            }
+            final_denies(&mut named, id);
+            of_subnet.insert(subnet, attached.sets.len() as u32);
+            attached.push(id.to_owned(), named)?;
+        }
+        let subnets = inventory.interfaces.iter().map(|interface| interface.subnet.as_deref());
+        attached.of = subnets.map(|subnet| of_subnet.get(subnet?).copied()).collect();
         Ok(attached)
     }
 
@@ -192,6 +220,12 @@ impl Attached {
                 allowed: format!("at most {MOST}"),
             }),
         }
+    }
+
+    /// The number of a step's rule among those of all sets, one after the other.
+    pub fn number(&self, step: &Step) -> Option<u32> {
+        let before: usize = self.sets[..step.set].iter().map(RuleSet::len).sum();
+        step.matched.map(|found| before as u32 + found.rule)
     }
 
     /// Rules in all.
@@ -219,6 +253,11 @@ impl Attached {
     }
 }
 
+/// True for one of the entries that [`Attached::network_acls`] appends: it stands for "no rule".
+pub fn is_final_deny(rule: &Rule) -> bool {
+    !rule.allow && rule.name.ends_with("#*")
+}
+
 /// AWS's own last entries, 32767 and 32768, so that a drop by one of them says which ACL it was.
 fn final_denies(rules: &mut RuleSet, id: &str) {
     for direction in [Direction::In, Direction::Out] {
@@ -236,7 +275,7 @@ pub const NO_STEP: &str = "no-step";
 /// the receiver's; the first that drops decides, else the last one met.
 #[derive(Debug)]
 pub struct Paths<R> {
-    /// The look-up is part of the evaluation: a packet has no room for what a port would tell.
+    /// By address. Looked up before the clock starts where the harness can ([`Ends`]).
     ports: HashMap<IpAddr, Port>,
     sets: Vec<(R, Untracked)>,
     /// The rule that stands for no step.
@@ -244,6 +283,34 @@ pub struct Paths<R> {
     /// Peers that no interface has but that are in a subnet, by subnet.
     blocks: Vec<Vec<IpNet>>,
     is_acl: bool,
+}
+
+/// The rule sets that a packet meets at its local end and at the end that is remote, if they are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends([u16; 2]);
+
+impl Ends {
+    const NONE: u16 = u16::MAX;
+    /// Not looked up yet, or a number that does not fit.
+    const UNKNOWN: u16 = u16::MAX - 1;
+
+    fn of(sets: [Option<usize>; 2]) -> Ends {
+        let number = |set: usize| u16::try_from(set).unwrap_or(Ends::UNKNOWN).min(Ends::UNKNOWN);
+        Ends(sets.map(|set| set.map_or(Ends::NONE, number)))
+    }
+
+    #[inline(always)]
+    fn known(self) -> Option<[Option<usize>; 2]> {
+        let set = |set: u16| (set != Ends::NONE).then_some(usize::from(set));
+        (!self.0.contains(&Ends::UNKNOWN)).then_some(self.0.map(set))
+    }
+}
+
+impl Default for Ends {
+    /// To be looked up.
+    fn default() -> Ends {
+        Ends([Ends::UNKNOWN; 2])
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -284,8 +351,18 @@ impl<R: Evaluate> Paths<R> {
         Paths { ports, sets, no_step: first, blocks, is_acl: attached.world == World::NetworkAcl }
     }
 
-    /// The rules at the local end of this packet, if there are any.
-    fn at(&self, packet: &Packet) -> Option<&(R, Untracked)> {
+    /// What [`Evaluate::first_match_between`] needs to know of this packet.
+    pub fn ends(&self, packet: &Packet) -> Ends {
+        Ends::of(self.sets_of(packet))
+    }
+
+    /// The sets at the local end of a packet and at the end that is remote.
+    fn sets_of(&self, packet: &Packet) -> [Option<usize>; 2] {
+        [self.at(packet), self.at(&packet.mirrored())]
+    }
+
+    /// The set at the local end of this packet, if there is one.
+    fn at(&self, packet: &Packet) -> Option<usize> {
         let port = self.ports.get(&packet.local_addr())?;
         let set = port.set? as usize;
         if self.is_acl && port.subnet.is_some() {
@@ -301,33 +378,57 @@ impl<R: Evaluate> Paths<R> {
                 return None;
             }
         }
-        self.sets.get(set)
+        Some(set)
     }
 }
 
-impl<R: Evaluate> Evaluate for Paths<R> {
-    fn first_match(&self, packet: &Packet) -> Option<RuleMatch> {
-        let mirrored = packet.mirrored();
-        let [sent, received] = match packet.direction() {
-            Direction::Out => [packet, &mirrored],
-            Direction::In => [&mirrored, packet],
-        };
+impl<R: Evaluate> Paths<R> {
+    #[inline]
+    fn first_match_in(&self, packet: &Packet, [local, remote]: [Option<usize>; 2]) -> Option<RuleMatch> {
         let mut last = Some(RuleMatch { rule: self.no_step, allow: true });
-        for view in [sent, received] {
-            if let Some((rules, _)) = self.at(view) {
-                last = rules.first_match(view);
-                if !last.is_some_and(|found| found.allow) {
-                    return last;
-                }
+        let order = match packet.direction() {
+            Direction::Out => [(local, false), (remote, true)],
+            Direction::In => [(remote, true), (local, false)],
+        };
+        for (set, is_far) in order {
+            let Some((rules, _)) = set.and_then(|set| self.sets.get(set)) else { continue };
+            last = if is_far { rules.first_match(&packet.mirrored()) } else { rules.first_match(packet) };
+            if !last.is_some_and(|found| found.allow) {
+                return last;
             }
         }
         last
     }
 
     /// Untracked only if it is at every interface on its way.
+    #[inline]
+    fn is_untracked_in(&self, packet: &Packet, [local, remote]: [Option<usize>; 2]) -> bool {
+        let of = |set: Option<usize>| set.and_then(|set| self.sets.get(set)).map(|(_, untracked)| untracked);
+        let near = of(local).map(|untracked| untracked.is_untracked(packet));
+        let far = of(remote).map(|untracked| untracked.is_untracked(&packet.mirrored()));
+        match (near, far) {
+            (Some(near), Some(far)) => near && far,
+            (one, other) => one.or(other) == Some(true),
+        }
+    }
+}
+
+impl<R: Evaluate> Evaluate for Paths<R> {
+    fn first_match(&self, packet: &Packet) -> Option<RuleMatch> {
+        self.first_match_in(packet, self.sets_of(packet))
+    }
+
     fn is_untracked(&self, packet: &Packet) -> bool {
-        let mirrored = packet.mirrored();
-        let mut met = [packet, &mirrored].into_iter().filter_map(|view| Some((self.at(view)?, view))).peekable();
-        met.peek().is_some() && met.all(|((_, untracked), view)| untracked.is_untracked(view))
+        self.is_untracked_in(packet, self.sets_of(packet))
+    }
+
+    #[inline]
+    fn first_match_between(&self, packet: &Packet, ends: Ends) -> Option<RuleMatch> {
+        self.first_match_in(packet, ends.known().unwrap_or_else(|| self.sets_of(packet)))
+    }
+
+    #[inline]
+    fn is_untracked_between(&self, packet: &Packet, ends: Ends) -> bool {
+        self.is_untracked_in(packet, ends.known().unwrap_or_else(|| self.sets_of(packet)))
     }
 }

@@ -53,7 +53,10 @@ struct Count {
 }
 
 /// The quotas that a rule set counts against. Rules that were not read from a file are not counted.
-pub fn quotas(rules: &RuleSet) -> Vec<QuotaUse> {
+///
+/// `most_groups`: the interface with the most groups and how many, where interfaces are known; else all groups count
+/// as of one.
+pub fn quotas(rules: &RuleSet, most_groups: Option<(&str, u32)>) -> Vec<QuotaUse> {
     let mut counts: BTreeMap<(&str, bool), Count> = BTreeMap::new();
     // Of one reference come many rules; it counts once.
     let mut seen = BTreeSet::new();
@@ -73,7 +76,7 @@ pub fn quotas(rules: &RuleSet) -> Vec<QuotaUse> {
         }
     }
     match rules.world {
-        World::SecurityGroups => of_groups(&counts),
+        World::SecurityGroups => of_groups(&counts, most_groups),
         World::NetworkAcl => of_acls(&counts),
     }
 }
@@ -98,7 +101,7 @@ fn words(out: bool) -> &'static str {
     if out { "outbound" } else { "inbound" }
 }
 
-fn of_groups(counts: &BTreeMap<(&str, bool), Count>) -> Vec<QuotaUse> {
+fn of_groups(counts: &BTreeMap<(&str, bool), Count>, most_groups: Option<(&str, u32)>) -> Vec<QuotaUse> {
     let mut all = Vec::new();
     for ((owner, out), count) in counts {
         for (family, used) in FAMILIES.iter().zip(count.families).filter(|(_, used)| *used > 0) {
@@ -111,10 +114,14 @@ fn of_groups(counts: &BTreeMap<(&str, bool), Count>) -> Vec<QuotaUse> {
             });
         }
     }
-    let groups = counts.keys().map(|(owner, _)| owner).collect::<BTreeSet<_>>().len() as u32;
+    let all_groups = counts.keys().map(|(owner, _)| owner).collect::<BTreeSet<_>>().len() as u32;
+    let groups = most_groups.map_or(all_groups, |(_, groups)| groups);
     let largest = counts.values().flat_map(|count| count.families).max().unwrap_or(0);
     if groups > 0 {
-        let what = "security groups, if on one network interface".to_owned();
+        let what = match most_groups {
+            Some((interface, _)) => format!("security groups on {interface}, the most of any network interface"),
+            None => "security groups, if on one network interface".to_owned(),
+        };
         all.push(QuotaUse { what, used: groups, quota: GROUPS_PER_INTERFACE, on_request: Some(16), unknown_lists: 0 });
         all.push(QuotaUse {
             what: format!("groups times rules of the largest ({groups} x {largest})"),

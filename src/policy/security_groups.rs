@@ -5,11 +5,12 @@
 
 use super::cursor::Cursor;
 use super::document::{SECURITY_GROUPS, listing, read, records, truncation};
-use super::formats::RULE_ID;
+use super::formats::{RULE_ID, UNKNOWN};
 use super::inventory::{Inventory, Peers};
 use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, Unresolved, World, classbench, fields};
 use crate::packet::Direction;
 use ipnet::IpNet;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -107,6 +108,17 @@ fn select<'a>(top: &Cursor<'a>, wanted: &[String]) -> Result<Vec<Group<'a>>, Pol
     Ok(groups)
 }
 
+/// The warning about a rule that its template does not determine, or the error.
+pub(super) fn undetermined(at: &Cursor, rule: &str, what: &str, unresolved: Unresolved) -> Result<String, PolicyError> {
+    let (file, path, rule, what) = (at.file().to_owned(), at.path().to_owned(), rule.to_owned(), what.to_owned());
+    match unresolved {
+        Unresolved::Error => Err(PolicyError::Undetermined { file, path, rule, what }),
+        Unresolved::Warn => {
+            Ok(format!("{}: {path}: {rule} is left out: the template does not determine {what}", file.display()))
+        }
+    }
+}
+
 /// Most rules in all, as far as each block of each reference is one: far more than AWS lets anyone have.
 const MAX_RULES: usize = 2_000_000;
 
@@ -159,6 +171,12 @@ impl<'a> Loading<'a> {
         name: String,
         owner: &Arc<str>,
     ) -> Result<(), PolicyError> {
+        if let Some(what) = at.value().get(UNKNOWN).and_then(Value::as_str) {
+            self.warnings.push(undetermined(at, &name, what, self.unresolved)?);
+            let origin = self.origin(at, owner, Remote::Block);
+            self.rules.leave_out(direction, origin);
+            return Ok(());
+        }
         let protocol = fields::protocol(&at.field("IpProtocol")?)?;
         let ports = if fields::is_icmp(protocol) {
             fields::icmp_range(at, "FromPort", "ToPort")?

@@ -135,7 +135,7 @@ impl Drop for Turns<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Decision, Engine, Stamp};
+    use crate::engine::{Decision, Engine, Stamp, Tag};
     use crate::measure::{Clock, Stamping};
     use crate::packet::{Direction, Packet, protocol};
     use crate::replay::{Job, Mode, Pool, Setup, Steering, Stream, pass, steer};
@@ -176,7 +176,7 @@ mod tests {
     }
 
     impl Engine for Watched<'_> {
-        fn burst<S: Stamp>(&mut self, packets: &[Packet], _: &[u16], _: &mut [Decision], stamp: &mut S) {
+        fn burst<S: Stamp>(&mut self, packets: &[Packet], _: &[Tag], _: &mut [Decision], stamp: &mut S) {
             let Watched(witness, core, sweep_ns) = self;
             if *core == witness.slow {
                 std::thread::sleep(std::time::Duration::from_micros(200));
@@ -258,7 +258,7 @@ mod tests {
         let trace = trace(100);
         for index in [0u32, 1, 2, 40, 41, 99] {
             lane.packets.push(trace.packets[index as usize]);
-            lane.shards.push(0);
+            lane.tags.push(Tag::default());
             lane.positions.push(index);
         }
         let progress = Progress::new(std::slice::from_ref(&lane), 32);

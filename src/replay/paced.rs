@@ -129,8 +129,8 @@ pub(super) fn replay_lane_paced<E: Engine>(
         burst,
         || clock.ns(start, clock.raw()),
         |packets| {
-            let (records, shards) = (&lane.packets[packets.clone()], &lane.shards[packets.clone()]);
-            engine.burst(records, shards, &mut decisions[packets], &mut NoStamps);
+            let (records, tags) = (&lane.packets[packets.clone()], &lane.tags[packets.clone()]);
+            engine.burst(records, tags, &mut decisions[packets], &mut NoStamps);
         },
         |service| {
             in_window += service.packets.len();

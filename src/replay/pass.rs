@@ -3,7 +3,7 @@
 use super::order::{Progress, Turns};
 use super::paced::{Pace, Paced, due_times, replay_lane_paced};
 use super::{Lane, Pool, Steered};
-use crate::engine::{Decision, Engine, NoStamps, Stamp};
+use crate::engine::{Decision, Engine, NoStamps, Stamp, Tag};
 use crate::measure::{Clock, Noise, Recorder, Recording, Slots, Stamping, Watch};
 use crate::packet::Packet;
 use crate::table::TableCounters;
@@ -190,9 +190,9 @@ fn start_together(waiting: &AtomicUsize) {
 /// The throughput loop: bursts to the engine, decisions to memory, nothing else.
 fn replay_lane<E: Engine>(engine: &mut E, lane: &Lane, decisions: &mut [Decision], burst: usize) {
     let packets = lane.packets.chunks(burst);
-    let shards = lane.shards.chunks(burst);
-    for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
-        engine.burst(packets, shards, decisions, &mut NoStamps);
+    let tags = lane.tags.chunks(burst);
+    for ((packets, tags), decisions) in packets.zip(tags).zip(decisions.chunks_mut(burst)) {
+        engine.burst(packets, tags, decisions, &mut NoStamps);
     }
 }
 
@@ -206,10 +206,10 @@ fn replay_lane_stamped<E: Engine>(
     recorder: &mut Recorder,
 ) {
     let packets = lane.packets.chunks(burst);
-    let shards = lane.shards.chunks(burst);
-    for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
+    let tags = lane.tags.chunks(burst);
+    for ((packets, tags), decisions) in packets.zip(tags).zip(decisions.chunks_mut(burst)) {
         recorder.hand_over_next(packets.len());
-        burst_stamped(engine, packets, shards, decisions, recorder);
+        burst_stamped(engine, packets, tags, decisions, recorder);
     }
 }
 
@@ -218,13 +218,13 @@ fn replay_lane_stamped<E: Engine>(
 fn burst_stamped<E: Engine>(
     engine: &mut E,
     packets: &[Packet],
-    shards: &[u16],
+    tags: &[Tag],
     decisions: &mut [Decision],
     recorder: &mut Recorder,
 ) {
     match recorder.stamping() {
-        Stamping::Burst => engine.burst(packets, shards, decisions, &mut NoStamps),
-        Stamping::Sampled(_) | Stamping::Every => engine.burst(packets, shards, decisions, recorder),
+        Stamping::Burst => engine.burst(packets, tags, decisions, &mut NoStamps),
+        Stamping::Sampled(_) | Stamping::Every => engine.burst(packets, tags, decisions, recorder),
     }
     recorder.record(packets.len());
 }
@@ -234,8 +234,8 @@ fn burst_stamped<E: Engine>(
 fn replay_lane_in_turns<E: Engine>(engine: &mut E, lane: &Lane, decisions: &mut [Decision], mut turns: Turns) {
     while let Some((burst, slowest_ns)) = turns.next() {
         engine.sweep_until(slowest_ns);
-        let (packets, shards) = (&lane.packets[burst.clone()], &lane.shards[burst.clone()]);
-        engine.burst(packets, shards, &mut decisions[burst], &mut NoStamps);
+        let (packets, tags) = (&lane.packets[burst.clone()], &lane.tags[burst.clone()]);
+        engine.burst(packets, tags, &mut decisions[burst], &mut NoStamps);
     }
 }
 
@@ -250,8 +250,8 @@ fn replay_lane_in_turns_stamped<E: Engine>(
     while let Some((burst, slowest_ns)) = turns.next() {
         engine.sweep_until(slowest_ns);
         recorder.hand_over(burst.len());
-        let (packets, shards) = (&lane.packets[burst.clone()], &lane.shards[burst.clone()]);
-        burst_stamped(engine, packets, shards, &mut decisions[burst], recorder);
+        let (packets, tags) = (&lane.packets[burst.clone()], &lane.tags[burst.clone()]);
+        burst_stamped(engine, packets, tags, &mut decisions[burst], recorder);
     }
 }
 

@@ -2,7 +2,7 @@
 //! them: its shard is a property of the flow.
 
 use crate::engine::registry::Kind;
-use crate::engine::{Decision, Reason, State, Verdict};
+use crate::engine::{Decision, Reason, State, Tag, Verdict};
 use crate::measure::Span;
 use crate::packet::{Direction, FlowKey, Packet};
 use crate::table::FlowHash;
@@ -73,8 +73,8 @@ impl Stream {
 pub struct Lane {
     /// The records, contiguous, as a receive queue would hold them.
     pub packets: Vec<Packet>,
-    /// The shard of each.
-    pub shards: Vec<u16>,
+    /// What is known of each.
+    pub tags: Vec<Tag>,
     /// Where each stands in [`Trace::packets`].
     pub positions: Vec<u32>,
 }
@@ -139,7 +139,7 @@ pub fn steer(trace: &Trace, stream: Stream, steering: Steering, cores: usize, ha
         turn += 1;
         let lane = &mut lanes[core];
         lane.packets.push(packet);
-        lane.shards.push(shard as u16);
+        lane.tags.push(Tag::from(shard as u16));
         lane.positions.push(position as u32);
     };
     if stream == Stream::Pieces || (trace.datagrams.is_empty() && trace.incomplete.is_empty()) {
@@ -228,8 +228,8 @@ mod tests {
     fn every_packet_goes_to_one_core_and_its_shard_does_not_depend_on_it() {
         let trace = trace();
         let shards = |steered: &Steered| -> HashMap<u32, u16> {
-            let each = steered.lanes.iter().flat_map(|lane| lane.positions.iter().zip(&lane.shards));
-            each.map(|(position, shard)| (*position, *shard)).collect()
+            let each = steered.lanes.iter().flat_map(|lane| lane.positions.iter().zip(&lane.tags));
+            each.map(|(position, tag)| (*position, tag.shard)).collect()
         };
         let right = shards(&steered(&trace, Steering::Symmetric, 1));
         for steering in ALL {

@@ -6,7 +6,7 @@ use super::{Job, Mode, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer
 use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
-use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Verdict};
+use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Tag, Verdict};
 use crate::measure::{Clock, Span, Variant};
 use crate::packet::Packet;
 use crate::policy::compiled::Compiled;
@@ -151,6 +151,9 @@ impl Workload {
         let hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
         let mut steered = steer(&self.trace, Stream::of(kind), self.steering, cores, &hash, self.geometry.shards);
         steered.span = self.span;
+        if let Some(world) = self.world(kind).filter(|world| world.has_paths()) {
+            steered.lanes.iter_mut().for_each(|lane| world.find_ends(&lane.packets, &mut lane.tags));
+        }
         steered
     }
 
@@ -418,7 +421,7 @@ struct ReferenceSetup<'w> {
 struct ReferenceEngine<'w>(reference::Stateful<'w>);
 
 impl Engine for ReferenceEngine<'_> {
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], _: &[u16], decisions: &mut [Decision], stamp: &mut S) {
+    fn burst<S: Stamp>(&mut self, packets: &[Packet], _: &[Tag], decisions: &mut [Decision], stamp: &mut S) {
         for (packet, decision) in packets.iter().zip(decisions) {
             *decision = self.0.decide(packet);
             stamp.verdict_known();

@@ -1,15 +1,15 @@
 //! One world's rules, from the first to the last change, in the forms that engines need.
 
 use crate::conntrack::{Config, Profile};
-use crate::engine::Groups;
 use crate::engine::reference;
-use crate::packet::Direction;
+use crate::engine::{Groups, Tag};
+use crate::packet::{Direction, Packet};
 use crate::policy;
 use crate::policy::compiled::Compiled;
 use crate::policy::linear::Linear;
 use crate::policy::path::{Attached, NO_STEP, Paths};
 use crate::policy::untracked::Untracked;
-use crate::policy::{Epoch, Evaluate, Rule, RuleSet};
+use crate::policy::{Epoch, Epochs, Evaluate, Rule, RuleSet};
 use ipnet::IpNet;
 
 /// Security groups, or a network ACL, and what became of them in mid-replay.
@@ -94,6 +94,32 @@ impl World {
         self.linear_paths.push(Epoch { from_ns, rules: Groups { rules: linear, untracked: none() } });
         self.compiled_paths.push(Epoch { from_ns, rules: Groups { rules: compiled, untracked: none() } });
         self.attached.push(Epoch { from_ns, rules: (first, attached) });
+    }
+
+    /// Tells each packet's tag which rule sets it meets: before the clock starts, as a packet comes from a port
+    /// of which the switch knows the rules.
+    pub fn find_ends(&self, packets: &[Packet], tags: &mut [Tag]) {
+        let Some(mut epochs) = Epochs::new(&self.linear_paths) else { return };
+        for (packet, tag) in packets.iter().zip(tags) {
+            tag.ends = epochs.at(packet.time_ns).rules.ends(packet);
+        }
+    }
+
+    /// The rules by interface that hold at this packet time, and the index in [`World::rules`] of the first of their
+    /// sets. `None` where one set holds for all.
+    pub fn interfaces_at(&self, time_ns: u64) -> Option<(u32, &Attached)> {
+        let later = self.attached.partition_point(|epoch| epoch.from_ns <= time_ns);
+        let (no_step, attached) = &self.attached.get(later.saturating_sub(1))?.rules;
+        Some((no_step + 1, attached))
+    }
+
+    /// The interface with the most security groups, and how many, by the first rules. `None` where one set holds for
+    /// all, and for network ACLs.
+    pub fn most_groups(&self) -> Option<(&str, u32)> {
+        let inventory =
+            &self.attached.first().filter(|_| self.rules.world == policy::World::SecurityGroups)?.rules.1.inventory;
+        let most = inventory.interfaces.iter().max_by_key(|interface| interface.groups.len())?;
+        Some((&most.id, most.groups.len() as u32))
     }
 
     /// The rules of each epoch, and since when they hold.

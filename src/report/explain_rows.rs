@@ -1,7 +1,9 @@
 //! `ctbench explain` for other programs: a CSV row for each step of a flow, and JSON with the summary.
 
 use crate::engine::Decision;
-use crate::explain::{Explanation, Fates, Flow, Lost, Met, Role, RuleUse, Tracking, index, protocol_name};
+use crate::explain::{
+    Explanation, Fates, Filter, FilterJson, Flow, Lost, Met, Role, RuleUse, Tracking, index, protocol_name, way,
+};
 use crate::packet::Direction;
 use crate::policy::World;
 use crate::policy::quota::QuotaUse;
@@ -39,6 +41,9 @@ pub struct Step<'a> {
     pub differs: bool,
     /// In words.
     pub why: String,
+    /// Where rules differ by interface: the filters of this world that the packets met, up to the one that decided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub way: Vec<FilterJson>,
 }
 
 /// The steps of one flow: what each world decided on each kind of packet.
@@ -67,6 +72,10 @@ pub fn steps<'a>(explanation: &'a Explanation, flow: &Flow) -> Vec<Step<'a>> {
                 first_packet: workload.trace.frames[met.first as usize],
                 differs: met.differs(),
                 why: why.clone(),
+                way: way(workload, explanation.packet(met.first), decision, *world)
+                    .iter()
+                    .map(Filter::to_json)
+                    .collect(),
             })
         });
         both.collect::<Vec<_>>()
@@ -89,14 +98,15 @@ pub fn csv<'e>(
 ) -> io::Result<()> {
     writeln!(
         out,
-        "flow,protocol,local,local_port,remote,remote_port,opened,filter,direction,role,verdict,state,reason,file,path,packets,first_packet,differs,why"
+        "flow,protocol,local,local_port,remote,remote_port,opened,filter,direction,role,verdict,state,reason,file,path,packets,first_packet,differs,why,step,interface,set"
     )?;
     for (number, flow) in flows {
         let packet = explanation.packet(flow.first);
         for step in steps(explanation, flow) {
+            let decided = step.way.last();
             writeln!(
                 out,
-                "{number},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+                "{number},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
                 protocol_name(packet.protocol),
                 packet.local_addr(),
                 packet.local_port,
@@ -115,6 +125,9 @@ pub fn csv<'e>(
                 step.first_packet,
                 step.differs,
                 quoted(&step.why),
+                decided.map_or_else(String::new, |filter| filter.step.to_string()),
+                decided.map_or("", |filter| &filter.interface),
+                decided.map_or("", |filter| &filter.set),
             )?;
         }
     }

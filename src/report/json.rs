@@ -1,7 +1,7 @@
 //! The result JSON. Its schema is `results/schema.json`.
 
 use super::{Report, search_json};
-use crate::measure::{Latencies, Recording, Run, Span, Stamping};
+use crate::measure::{Latencies, Recording, Run, Span, StageTimes, Stamping};
 use crate::replay::{Pace, Rate};
 use base64::Engine as _;
 use hdrhistogram::Histogram;
@@ -101,6 +101,13 @@ fn run_value(report: &Report, run: &Run) -> Value {
     let recorded = &run.measured.latencies.raw;
     // A run that was cut short may have no latencies.
     let stamped = measured && (!recorded.histogram().is_empty() || recorded.beyond() > 0);
+    // Of a streamed trace CPU time, for the stages overlap; else wall time, one after the other.
+    let stages = run.stage_times().unwrap_or(StageTimes {
+        read: Some(about.read_ns),
+        decode: Some(about.decode_ns),
+        steer: run.steer_ns.map(|steer_ns| about.sequence_ns + steer_ns),
+        evaluate: Some(run.ns_per_packet()),
+    });
     let stamps = run.stamp_cost().filter(|_| measured);
     let perturbation =
         stamps.map(|cost| json!({ "ns": cost.value, "ci95": cost.ci95, "pairs": run.measured.stamped_pairs.len() }));
@@ -110,10 +117,11 @@ fn run_value(report: &Report, run: &Run) -> Value {
         "pinned": run.pinned,
         "steering": run.steering.name(),
         "imbalance": run.imbalance,
-        "load": match report.pace {
+        "load": match (&run.stages, report.pace) {
             _ if run.searched.is_some() => "search",
-            Some(_) => "paced",
-            None => "closed",
+            (Some(_), _) => "streamed",
+            (None, Some(_)) => "paced",
+            (None, None) => "closed",
         },
         "offered_pps": report.pace.and_then(|pace| pace.rate.mean_pps(&report.workload.trace)),
         "packets": run.packets,
@@ -150,17 +158,17 @@ fn run_value(report: &Report, run: &Run) -> Value {
                 Some(latency(&run.measured.paced.latency, Stamping::Burst, report))
             }
             Some(_) => None,
-            None => report.stamping.filter(|_| stamped).map(|stamping| {
+            None => report.stamping.filter(|_| stamped && run.stages.is_none()).map(|stamping| {
                 let mut value = latency(&run.measured.latencies, stamping, report);
                 value["perturbation"] = json!(perturbation);
                 value
             }),
         },
         "stages_ns_per_packet": {
-            "read": about.read_ns,
-            "decode": about.decode_ns,
-            "steer": null,
-            "evaluate": measured.then(|| run.ns_per_packet()),
+            "read": stages.read,
+            "decode": stages.decode,
+            "steer": stages.steer,
+            "evaluate": stages.evaluate.filter(|_| measured),
             "stamps": stamps.map(|cost| cost.value),
             "record": stamps.map(|cost| cost.value),
         },

@@ -21,6 +21,7 @@ pub mod result;
 pub mod search_csv;
 mod search_json;
 mod search_text;
+pub mod streamed_text;
 pub mod sweep;
 pub mod swept;
 pub mod text;
@@ -53,8 +54,8 @@ pub struct About {
     pub steering: Steering,
     /// Packets that engines evaluate.
     pub evaluated: usize,
-    /// Flows.
-    pub flows: usize,
+    /// Flows; `None` where nobody counted them, as in a streamed trace.
+    pub flows: Option<usize>,
     /// From the first packet to the last, in seconds of packet time.
     pub duration_s: f64,
     /// Bytes on the wire.
@@ -67,6 +68,8 @@ pub struct About {
     pub read_ns: f64,
     /// Decoding, in ns a packet.
     pub decode_ns: f64,
+    /// Putting in sequence, in ns a packet.
+    pub sequence_ns: f64,
     /// Things that the user should know.
     pub warnings: Vec<String>,
 }

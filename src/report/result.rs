@@ -226,8 +226,8 @@ pub struct Scenario {
     /// Packets that engines evaluate.
     #[serde(default)]
     pub evaluated: u64,
-    /// Flows.
-    #[serde(default)]
+    /// Flows; 0 where nobody counted them.
+    #[serde(default, deserialize_with = "counted")]
     pub flows: u64,
     /// Packet time from first to last.
     #[serde(default = "nan", deserialize_with = "number")]
@@ -361,6 +361,11 @@ pub struct Throughput {
     /// Passes in all.
     #[serde(default)]
     pub passes: u64,
+}
+
+/// A count, or `null` where nobody counted.
+fn counted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(0))
 }
 
 /// Percentiles in ns.

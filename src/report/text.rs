@@ -17,13 +17,13 @@ pub fn heading(about: &About) -> String {
     let rules = |world: &str, count: Option<usize>| count.map(|count| format!("{count} {world} rules"));
     let rules: Vec<String> =
         [rules("security group", about.rules[0]), rules("network ACL", about.rules[1])].into_iter().flatten().collect();
+    let flows = about.flows.map_or(String::new(), |flows| format!(" {} flows,", thousands(flows as u64)));
     let mut text = format!(
-        "{}\n{}: {} packets ({} evaluated), {} flows, {:.1} s; inside {}; {}\n",
+        "{}\n{}: {} packets ({} evaluated),{flows} {:.1} s; inside {}; {}\n",
         about.title,
         about.trace,
         thousands(about.packets),
         thousands(about.evaluated as u64),
-        thousands(about.flows as u64),
         about.duration_s,
         about.inside,
         rules.join(", ")
@@ -290,12 +290,12 @@ fn strayed(run: &Run) -> String {
 }
 
 /// How much of a table lies in huge pages, if it can have any.
-fn huge_pages(bytes: Option<u64>) -> String {
+pub(super) fn huge_pages(bytes: Option<u64>) -> String {
     bytes.map_or(String::new(), |bytes| format!(" ({} in huge pages)", bytes.div_ceil(1 << 20)))
 }
 
 /// What a full table did.
-fn fullness(table: &TableCounters) -> String {
+pub(super) fn fullness(table: &TableCounters) -> String {
     match (table.evicted, table.refused) {
         (0, 0) => String::new(),
         (evicted, refused) => format!(" (full: {} evicted, {} refused)", thousands(evicted), thousands(refused)),
@@ -351,6 +351,14 @@ fn notes(report: &Report) -> String {
         thousands(passes)
     );
     text.push_str(&recorder(report, &measured, burst));
+    let steer_ns = measured.first().and_then(|run| run.steer_ns).unwrap_or(0.0);
+    let _ = writeln!(
+        text,
+        "Before that, in ns a packet: reading {:.1}, decoding {:.1}, steering {:.1}.",
+        report.about.read_ns,
+        report.about.decode_ns,
+        report.about.sequence_ns + steer_ns
+    );
     for control in &results.controls {
         let _ = writeln!(
             text,
@@ -455,7 +463,7 @@ pub(super) fn machine(report: &Report) -> String {
     text
 }
 
-fn cores_of(cores: usize) -> String {
+pub(super) fn cores_of(cores: usize) -> String {
     if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") }
 }
 

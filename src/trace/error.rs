@@ -64,6 +64,9 @@ pub enum TraceError {
     /// A header trace is made a capture in memory.
     #[error("{0} is a list of packet headers, which cannot be streamed: leave out --stream")]
     HeadersStreamed(PathBuf),
+    /// The system gives no more threads.
+    #[error("a thread that reads or decodes cannot be started")]
+    Thread(#[source] std::io::Error),
     /// More frames than frame numbers.
     #[error("{0} holds more than 4,294,967,295 packets; split it, for example with editcap")]
     TooManyPackets(PathBuf),

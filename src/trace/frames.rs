@@ -28,6 +28,8 @@ pub struct Frame {
 
 /// All frames of a capture.
 pub struct Frames<'a> {
+    /// The files that are mapped, and the parts that they are.
+    mapped: Vec<(&'a Source, usize)>,
     parts: Vec<Part<'a>>,
     frames: Vec<Frame>,
     summary: Summary,
@@ -40,6 +42,16 @@ enum Part<'a> {
     Unpacked(Vec<u8>),
 }
 
+impl Part<'_> {
+    #[inline(always)]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Part::File(bytes) => bytes,
+            Part::Unpacked(bytes) => bytes,
+        }
+    }
+}
+
 /// Frames decoded by one task: enough work to hand over, small enough to balance.
 const CHUNK: usize = 8192;
 
@@ -50,12 +62,15 @@ impl Capture {
     /// Finds every frame; decompresses what is compressed. A file that is cut off gives what was whole,
     /// and says so in [`Summary::cuts`]. Several files become one trace, in order of time.
     pub fn frames(&self) -> Result<Frames<'_>, TraceError> {
-        let mut parts = Vec::new();
+        let (mut mapped, mut parts) = (Vec::new(), Vec::new());
         let mut files = Vec::with_capacity(self.sources.len());
         let mut summary: Option<Summary> = None;
         let mut room = memory_limit();
         for source in &self.sources {
             let mut frames = Vec::new();
+            if source.origin.packing.is_none() {
+                mapped.push((source, parts.len()));
+            }
             let mut of_file = read(source, &mut frames, &mut parts, &mut room)?;
             of_file.changes.extend(source.change());
             files.push(frames);
@@ -70,7 +85,7 @@ impl Capture {
         }
         let mut summary = summary.unwrap_or_default();
         summary.skipped.clone_from(&self.skipped);
-        Ok(Frames { parts, frames, summary, decap: self.decap })
+        Ok(Frames { mapped, parts, frames, summary, decap: self.decap })
     }
 }
 
@@ -78,6 +93,12 @@ impl Frames<'_> {
     /// What the capture says of itself.
     pub fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    /// True if a file was cut since its frames were found: the bytes of some are gone, and read as zeros. Finding them
+    /// again finds those that are left.
+    pub fn are_cut(&self) -> bool {
+        self.mapped.iter().any(|(source, part)| source.length_now() < self.parts[*part].bytes().len())
     }
 
     /// The frames, in trace order.
@@ -88,12 +109,8 @@ impl Frames<'_> {
     /// The captured bytes of a frame.
     #[inline]
     pub fn bytes(&self, frame: &Frame) -> &[u8] {
-        let part = match &self.parts[frame.part as usize] {
-            Part::File(bytes) => bytes,
-            Part::Unpacked(bytes) => bytes.as_slice(),
-        };
         let start = frame.offset as usize;
-        &part[start..start + frame.captured as usize]
+        &self.parts[frame.part as usize].bytes()[start..start + frame.captured as usize]
     }
 
     /// What is looked at of a frame: itself, or what the tunnels that are opened carry in it.
@@ -127,8 +144,16 @@ fn read<'a>(
     let Some(packing) = source.origin.packing else {
         // Most frames are larger: growing the list again and again costs more than the room.
         frames.reserve(source.bytes.len() / SMALL_RECORD);
-        framer.whole(&source.bytes, frames, parts.len())?;
-        parts.push(Part::File(&source.bytes));
+        let mut bytes = &source.bytes[..];
+        framer.whole(bytes, frames, parts.len())?;
+        // Of a file that was cut meanwhile, what was read of its lost end is nothing.
+        while source.length_now() < bytes.len() {
+            bytes = &bytes[..source.length_now()];
+            frames.clear();
+            framer = Framer::new(source.origin.clone());
+            framer.whole(bytes, frames, parts.len())?;
+        }
+        parts.push(Part::File(bytes));
         return framer.end();
     };
     let mut read_chunks = |chunks: Receiver<Chunk>| {

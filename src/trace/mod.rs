@@ -18,6 +18,7 @@ mod framer;
 mod frames;
 mod headers;
 mod info;
+mod mapped;
 mod merge;
 mod pcap;
 mod pcapng;

@@ -1,8 +1,8 @@
 //! Where a capture's bytes come from: a mapped file, or what a pipe gave.
 
+use super::mapped::Mapped;
 use super::unpack::Packing;
 use super::{TraceError, headers};
-use memmap2::Mmap;
 use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, Read};
@@ -28,7 +28,7 @@ pub(super) struct Source {
 
 /// Bytes that stay where they are.
 pub(super) enum Bytes {
-    Mapped(Mmap),
+    Mapped(Mapped),
     Read(Vec<u8>),
 }
 
@@ -55,10 +55,7 @@ impl Source {
         if !file.metadata().map_err(failed)?.is_file() {
             return Source::read(path, &mut file);
         }
-        // SAFETY: the map is only read. If another process changes bytes, we read other frames, and every
-        // length is checked against the map before it is used; if it cuts the file, the system ends us
-        // with SIGBUS.
-        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        let map = Mapped::file(&file).map_err(failed)?;
         Source::recognise(path, Bytes::Mapped(map), Some(file))
     }
 
@@ -79,12 +76,18 @@ impl Source {
             return Err(TraceError::Empty(path.to_owned()));
         }
         if headers::recognise(&bytes) {
-            let made = Bytes::Mapped(headers::capture(path, &bytes)?);
+            let made = Bytes::Mapped(Mapped::memory(headers::capture(path, &bytes)?));
             let origin = Origin { path: path.to_owned(), packing: None };
             return Ok(Source { origin, bytes: made, headers: Some(bytes), file: None });
         }
         let origin = Origin { path: path.to_owned(), packing: Packing::of(&bytes) };
         Ok(Source { origin, bytes, headers: None, file })
+    }
+
+    /// How many of its bytes are still there.
+    pub(super) fn length_now(&self) -> usize {
+        let about = self.file.as_ref().and_then(|file| file.metadata().ok());
+        about.map_or(self.bytes.len(), |about| self.bytes.len().min(about.len() as usize))
     }
 
     /// What happened to the file since it was opened, if anything.

@@ -1,6 +1,7 @@
 //! Decompression, in a thread of its own.
 
 use crate::measure::Busy;
+use std::cell::Cell;
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -40,6 +41,13 @@ impl Packing {
         }
     }
 
+    /// The first so many bytes, or all there are, and how many compressed ones they were made of, about.
+    pub(super) fn sample(self, packed: impl BufRead, most: u64) -> io::Result<(Vec<u8>, u64)> {
+        let (mut sample, used) = (Vec::new(), Cell::new(0));
+        self.reader(Counted { packed, used: &used })?.take(most).read_to_end(&mut sample)?;
+        Ok((sample, used.get()))
+    }
+
     /// Every member of what is compressed, one after the other.
     fn reader<'a>(self, packed: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
@@ -48,6 +56,31 @@ impl Packing {
             Packing::Zstd => Box::new(zstd::Decoder::with_buffer(packed)?),
             Packing::Lz4 => Box::new(Lz4(lz4_flex::frame::FrameDecoder::new(packed))),
         })
+    }
+}
+
+/// Counts the bytes that are taken.
+struct Counted<'a, R> {
+    packed: R,
+    used: &'a Cell<u64>,
+}
+
+impl<R: BufRead> Read for Counted<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.packed.read(into)?;
+        self.used.set(self.used.get() + count as u64);
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.packed.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.used.set(self.used.get() + count as u64);
+        self.packed.consume(count);
     }
 }
 

@@ -106,12 +106,11 @@ impl<'a> FlowCheck<'a> {
         let mut numbers: HashMap<FlowKey, usize> = HashMap::new();
         let mut flows: Vec<Flow> = Vec::new();
         for (_, (lane, at)) in places {
-            let (packets, shards) =
-                (&steered.lanes[usize::from(lane)].packets, &steered.lanes[usize::from(lane)].shards);
-            let key = packets[at as usize].flow_key();
+            let from = &steered.lanes[usize::from(lane)];
+            let key = from.packets[at as usize].flow_key();
             let number = *numbers.entry(key).or_insert(flows.len());
             if number == flows.len() {
-                flows.push(Flow { key, shard: shards[at as usize], packets: Vec::new() });
+                flows.push(Flow { key, shard: from.tags[at as usize].shard, packets: Vec::new() });
             }
             flows[number].packets.push((lane, at));
         }

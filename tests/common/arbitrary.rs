@@ -7,7 +7,7 @@
 use super::frames::ip;
 use ctbench::conntrack::{Config, Invalid, OnFull, Profile, TcpWindow, Tracker};
 use ctbench::engine::reference;
-use ctbench::engine::{Decision, Engine, Groups, NoStamps, Reason, Stateful};
+use ctbench::engine::{Decision, Engine, Groups, NoStamps, Reason, Stateful, Tag};
 use ctbench::packet::{
     Direction, FlowKey, Inside, Packet, SynOptions, TcpFields, decode, decode_ip, flags, protocol, tcp_flags,
 };
@@ -267,7 +267,7 @@ fn table_hash() -> FlowHash {
 /// What all engines of one case share.
 struct Case<'a> {
     packets: &'a [Packet],
-    shards: &'a [u16],
+    tags: &'a [Tag],
     groups: Epochs<'a, Groups<Linear>>,
     invalid: Invalid,
     tracker: &'a Tracker,
@@ -284,22 +284,22 @@ impl Case<'_> {
             .map(|table| Stateful::new(self.groups.clone(), self.invalid, self.tracker, hash, table, None))
             .collect();
         let mut lanes = vec![(Vec::new(), Vec::new(), Vec::new()); workers];
-        for (position, (packet, shard)) in self.packets.iter().zip(self.shards).enumerate() {
-            let lane = &mut lanes[usize::from(*shard) % workers];
+        for (position, (packet, tag)) in self.packets.iter().zip(self.tags).enumerate() {
+            let lane = &mut lanes[usize::from(tag.shard) % workers];
             lane.0.push(*packet);
-            lane.1.push(*shard);
+            lane.1.push(*tag);
             lane.2.push(position);
         }
         let mut decisions = vec![Decision::default(); self.packets.len()];
         let longest = lanes.iter().map(|lane| lane.0.len()).max().unwrap_or(0);
         for begin in (0..longest).step_by(self.burst) {
-            for (engine, (packets, shards, positions)) in engines.iter_mut().zip(&lanes) {
+            for (engine, (packets, tags, positions)) in engines.iter_mut().zip(&lanes) {
                 let end = packets.len().min(begin + self.burst);
                 if begin >= end {
                     continue;
                 }
                 let mut found = vec![Decision::default(); end - begin];
-                engine.burst(&packets[begin..end], &shards[begin..end], &mut found, &mut NoStamps);
+                engine.burst(&packets[begin..end], &tags[begin..end], &mut found, &mut NoStamps);
                 for (position, decision) in positions[begin..end].iter().zip(found) {
                     decisions[*position] = decision;
                 }
@@ -325,7 +325,7 @@ pub fn check(bytes: &[u8]) {
 
     let hash = FlowHash::new(HashKey::from_seed(1));
     let shard_of = move |key: &FlowKey| hash.shard(key, geometry.shards);
-    let shards: Vec<u16> = packets.iter().map(|packet| shard_of(&packet.flow_key()) as u16).collect();
+    let tags: Vec<Tag> = packets.iter().map(|packet| Tag::from(shard_of(&packet.flow_key()) as u16)).collect();
     let untracked = match config.profile {
         Profile::Aws => Untracked::new(&written),
         Profile::Linux => Untracked::default(),
@@ -346,7 +346,7 @@ pub fn check(bytes: &[u8]) {
     let epochs = [Epoch { from_ns: 0, rules: Groups { rules: Linear::new(&written), untracked } }];
     let case = Case {
         packets: &packets,
-        shards: &shards,
+        tags: &tags,
         groups: Epochs::new(&epochs).unwrap(),
         invalid: config.invalid,
         tracker: &Tracker::new(&config),

@@ -66,3 +66,23 @@ pub fn acl(entries: impl IntoIterator<Item = Value>) -> Value {
 pub fn acl_of(id: &str, entries: Value) -> Value {
     json!({"NetworkAclId": id, "Associations": [{"SubnetId": format!("subnet-of-{id}")}], "Entries": entries})
 }
+
+/// A document in a file of its own.
+pub fn as_file(document: &Value) -> NamedTempFile {
+    file(document.to_string().as_bytes())
+}
+
+/// A network interface.
+pub fn eni(id: &str, address: &str, groups: &[&str], subnet: &str) -> Value {
+    let groups: Vec<Value> = groups.iter().map(|id| json!({"GroupId": id})).collect();
+    json!({"NetworkInterfaceId": id, "PrivateIpAddress": address, "SubnetId": subnet, "VpcId": "vpc-1",
+        "PrivateIpAddresses": [{"Primary": true, "PrivateIpAddress": address}], "Groups": groups})
+}
+
+/// The error must say all of these.
+#[track_caller]
+pub fn fails<T>(result: Result<T, PolicyError>, parts: &[&str]) {
+    let Err(error) = result else { panic!("must be refused") };
+    let text = error.to_string();
+    parts.iter().for_each(|part| assert!(text.contains(part), "{part:?} is missing in: {text}"));
+}

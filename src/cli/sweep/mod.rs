@@ -280,9 +280,9 @@ impl Sweep<'_> {
                 let kinds = match &wanted {
                     // Of several steerings, not every engine takes each.
                     Some(kinds) => runs_under(steering, kinds.clone(), args.steering.len() == 1)?,
-                    None => runnable(&input, None, None)?,
+                    None => runnable(&input.workload, None, None)?,
                 };
-                let kinds = runnable(&input, Some(kinds), None)?;
+                let kinds = runnable(&input.workload, Some(kinds), None)?;
                 let judge = Judge::new(&input.workload);
                 for cores in self.cores.clone() {
                     let is_new = |kind: &Kind| {
@@ -305,7 +305,7 @@ impl Sweep<'_> {
                     let about = input.about();
                     let around = Circumstances {
                         packets: about.evaluated,
-                        flows: about.flows,
+                        flows: input.flows,
                         rules: about.rules,
                         entries: input.workload.geometry.capacity(),
                         noise_floor: results.controls.first().map(|control| control.noise_floor()),

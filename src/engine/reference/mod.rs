@@ -136,6 +136,9 @@ pub struct Stateful<'a> {
     opened: u64,
 }
 
+/// So many deadlines of closed connections are kept at least before they are looked for.
+const MOST_CLOSED: usize = 1024;
+
 /// What is kept of a shard beside its entries.
 #[derive(Default)]
 struct Shard {
@@ -326,6 +329,13 @@ impl<'a> Stateful<'a> {
             entry.queued = entry.deadline;
             let shard = self.shards.entry((self.table.shard_of)(key)).or_default();
             shard.deadlines.push(Reverse((entry.deadline, entry.number, *key)));
+            // What is long closed may stand there for days of packet time.
+            if shard.deadlines.len() > 2 * shard.entries + MOST_CLOSED {
+                shard.deadlines.retain(|Reverse((deadline, number, key))| {
+                    let entry = self.entries.get(key);
+                    entry.is_some_and(|entry| entry.number == *number && entry.queued == *deadline)
+                });
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Rules compiled for speed: the same first match as `linear`, in a time that hardly grows with their number.
 //!
 //! Each direction and address family by itself takes one of two forms, by the number of its rules:
-//! - **Few** (`scan`): all of them are compared at once, eight to a vector register, without a branch, and the
+//! - **Few** (`scan`): all of them are compared at once, eight or sixteen to a vector register, without a branch, and the
 //!   lowest matching one wins.
 //! - **Many** (`tree`): the address selects the most specific block that holds it, and in this block's map
 //!   protocol and port select the first rule.
@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use scan::Scan;
 use tree::{Address, Tree};
 
-/// Up to so many rules for IPv4 are scanned: eight registers of eight. Beyond, the tree is faster
+/// Up to so many rules for IPv4 are scanned: a bit each. Beyond, the tree is faster
 /// (`benches/rules.rs`).
 const MOST_SCANNED_V4: usize = 64;
 /// An IPv6 address fills half a register: these rules are scanned one by one.

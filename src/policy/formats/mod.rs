@@ -20,6 +20,8 @@ use std::path::Path;
 pub(super) const PATH: &str = "@path";
 /// Hidden field: names of fields in the file, by their names here.
 pub(super) const NAMES: &str = "@names";
+/// Hidden field of a permission or entry: what its file does not determine, so that it cannot be read.
+pub(super) const UNKNOWN: &str = "@unknown";
 /// Hidden field of a permission: the rule's own id.
 pub(super) const RULE_ID: &str = "@rule";
 
@@ -27,7 +29,7 @@ pub(super) const RULE_ID: &str = "@rule";
 pub(super) fn normalise(file: &Path, document: Value) -> Result<Value, PolicyError> {
     let has = |key: &str| document.get(key).is_some();
     if has("Resources") {
-        Ok(cloudformation::shape(&document))
+        cloudformation::shape(file, &document)
     } else if has("planned_values") || (has("values") && has("format_version")) {
         Ok(terraform::shape(&document))
     } else if has("SecurityGroupRules")

@@ -1,7 +1,7 @@
 //! From one sequence of packets to lanes, one a core, for engines of several kinds at once.
 
 use super::referee::Turn;
-use crate::engine::{Decision, Reason, State, Verdict};
+use crate::engine::{Decision, Reason, State, Tag, Verdict};
 use crate::packet::Packet;
 use crate::replay::Stream;
 use crate::table::FlowHash;
@@ -18,8 +18,8 @@ const HANDED_OVER: usize = 4096;
 pub struct LaneBatch {
     /// The records.
     pub packets: Vec<Packet>,
-    /// The shard of each.
-    pub shards: Vec<u16>,
+    /// What is known of each.
+    pub tags: Vec<Tag>,
     /// The number of each one's frame; of a datagram, that of the fragment that completed it.
     pub numbers: Vec<u64>,
     /// For the datagrams among the packets, by position: the numbers of their other fragments.
@@ -30,7 +30,7 @@ impl LaneBatch {
     fn with_capacity(packets: usize) -> Self {
         LaneBatch {
             packets: Vec::with_capacity(packets),
-            shards: Vec::with_capacity(packets),
+            tags: Vec::with_capacity(packets),
             numbers: Vec::with_capacity(packets),
             fragments: Vec::new(),
         }
@@ -81,7 +81,7 @@ impl Lanes {
         let lane = usize::from(shard) % self.filling.len();
         let batch = &mut self.filling[lane];
         batch.packets.push(*packet);
-        batch.shards.push(shard);
+        batch.tags.push(Tag::from(shard));
         batch.numbers.push(number);
         lane
     }

@@ -6,7 +6,6 @@ use crate::table::FlowHash;
 use crate::trace::stream::{Batch, DecodedBatch, Decoder, Reader};
 use crate::trace::{Summary, TraceError};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -55,7 +54,6 @@ impl Pipeline {
         threads: usize,
         stages: &Stages,
     ) -> Result<Self, TraceError> {
-        let failed = |source| TraceError::Io { path: Path::new("starting a thread").to_owned(), source };
         let (mut work, mut decoders, mut decoding) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..threads.max(1) {
             let (to_decode, batches) = sync_channel(WAITING);
@@ -65,7 +63,7 @@ impl Pipeline {
                 decode_all(&decoder, hash, shards, &batches, &to);
                 busy.add_this_thread();
             };
-            decoding.push(named(&format!("decode-{number}"), decode).map_err(failed)?);
+            decoding.push(named(&format!("decode-{number}"), decode).map_err(TraceError::Thread)?);
             work.push(to_decode);
             decoders.push(ready);
         }
@@ -76,7 +74,7 @@ impl Pipeline {
             busy.add_this_thread();
             result
         };
-        let reading = named("read", read).map_err(failed)?;
+        let reading = named("read", read).map_err(TraceError::Thread)?;
         Ok(Pipeline { decoders, turn: 0, reading, decoding, waits, stages: stages.clone() })
     }
 

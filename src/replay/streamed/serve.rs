@@ -98,9 +98,9 @@ fn serve_lane<E: Engine>(mut engine: E, lane: &Receiver<Arc<LaneBatch>>, burst: 
     for batch in lane {
         decisions.resize(batch.packets.len(), Decision::default());
         busy.time(|| {
-            let (packets, shards) = (batch.packets.chunks(burst), batch.shards.chunks(burst));
-            for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
-                engine.burst(packets, shards, decisions, &mut NoStamps);
+            let (packets, tags) = (batch.packets.chunks(burst), batch.tags.chunks(burst));
+            for ((packets, tags), decisions) in packets.zip(tags).zip(decisions.chunks_mut(burst)) {
+                engine.burst(packets, tags, decisions, &mut NoStamps);
             }
         });
         batch.numbers.iter().zip(&decisions).for_each(|(number, decision)| counts.add(*number, *decision));

@@ -123,6 +123,8 @@ pub(super) fn costs(result: &ResultDocument) -> Vec<Cost<'_>> {
         result.runs.iter().map(|run| (run.cores, run.steering.as_str(), run.load.as_str())).collect();
     places.sort_unstable();
     places.dedup();
+    // What a streamed run takes is mostly not the engine's.
+    places.retain(|(_, _, load)| *load != "streamed");
     places.into_iter().filter_map(|place| cost(result, place)).collect()
 }
 

@@ -81,13 +81,16 @@ impl Section {
         };
         let rules = [count("security_groups", "security group"), count("network_acl", "network ACL")];
         let rules: Vec<String> = rules.into_iter().flatten().collect();
+        let flows = match result.scenario.flows {
+            0 => String::new(),
+            flows => format!(", {} flows", thousands(flows)),
+        };
         let what = match &result.sweep {
             Some(sweep) => format!("sweep of {}; {}", counted(sweep.points.len() as u64, "point"), sweep.settings),
             None => format!(
-                "{} · {} packets, {} flows · {}",
+                "{} · {} packets{flows} · {}",
                 result.scenario.trace,
                 thousands(result.scenario.packets),
-                thousands(result.scenario.flows),
                 rules.join(", "),
             ),
         };

@@ -56,7 +56,7 @@ impl File {
             None => Box::new(Chunks::of(reader)),
             Some(packing) => {
                 let packed = BufReader::with_capacity(PACKED_BUFFER, reader);
-                Box::new(unpack_stream(packed, packing, busy.clone()).map_err(failed)?.into_iter())
+                Box::new(unpack_stream(packed, packing, busy.clone()).map_err(TraceError::Thread)?.into_iter())
             }
         };
         Ok(File { chunks, framer, path: path.to_owned(), regular })

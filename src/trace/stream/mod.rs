@@ -10,9 +10,11 @@
 
 mod batch;
 mod file;
+mod fit;
 mod reader;
 mod sequence;
 
 pub use batch::{Batch, DecodedBatch, Decoder};
+pub use fit::Fit;
 pub use reader::Reader;
 pub use sequence::{Sequence, Sink};

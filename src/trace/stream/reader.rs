@@ -105,6 +105,11 @@ impl Reader {
         self.can_repeat
     }
 
+    /// Time of the first frame; before any was asked for. `None` if there is none.
+    pub fn first_ns(&self) -> Option<u64> {
+        self.heads.peek().map(|Reverse((time_ns, _))| *time_ns)
+    }
+
     /// The next frames. `None` at the end.
     #[allow(clippy::should_implement_trait)] // Of results of options, as in streaming parsers.
     pub fn next(&mut self) -> Result<Option<Batch>, TraceError> {

@@ -4,6 +4,7 @@
 //! ```text
 //! namespace    a network namespace with two TUN devices, gone with the thread that made it
 //! rules        our rules as nftables reads them; a log prefix says verdict and state
+//! path         the same where rules differ by interface
 //! settings     our connection-tracking settings as the kernel's
 //! inject       the packet as the kernel is given it
 //! log, netlink what the kernel answers
@@ -21,6 +22,7 @@ mod inject;
 mod log;
 mod namespace;
 mod netlink;
+mod path;
 mod replay;
 mod rules;
 mod settings;
@@ -31,6 +33,7 @@ pub use error::LinuxError;
 pub use replay::{Incomparable, Seen};
 
 use crate::conntrack::Config;
+use crate::policy::path::Attached;
 use crate::policy::{RuleSet, World};
 use crate::trace::{Frames, Trace};
 use std::thread;
@@ -43,9 +46,27 @@ pub struct Job<'a> {
     /// The packets, sequenced under profile `linux`.
     pub trace: &'a Trace,
     /// Security groups are judged with connection tracking, a network ACL without.
-    pub rules: &'a RuleSet,
+    pub rules: Rules<'a>,
     /// Connection tracking.
     pub config: &'a Config,
+}
+
+/// By what the kernel is to judge.
+#[derive(Clone, Copy)]
+pub enum Rules<'a> {
+    /// One set of rules for all of the protected addresses.
+    One(&'a RuleSet),
+    /// Rules that differ by interface.
+    ByInterface(&'a Attached),
+}
+
+impl Rules<'_> {
+    fn world(&self) -> World {
+        match self {
+            Rules::One(rules) => rules.world,
+            Rules::ByInterface(attached) => attached.world,
+        }
+    }
 }
 
 /// What the kernel says of each of the trace's packets.
@@ -66,7 +87,7 @@ pub fn available() -> Result<(), LinuxError> {
         namespace::enter()?;
         let _devices = namespace::devices()?;
         let config = Config::new(crate::conntrack::Profile::Linux);
-        namespace::load_rules(&rules::ruleset(&RuleSet::new(World::SecurityGroups), config.invalid))?;
+        namespace::load_rules(&rules::ruleset(Rules::One(&RuleSet::new(World::SecurityGroups)), config.invalid))?;
         settings::apply(&config)?;
         namespace::connect()?;
         log::Log::open().map(|_| ())

@@ -71,7 +71,7 @@ pub(super) fn replay(job: &Job) -> Result<Vec<Seen>, LinuxError> {
     namespace::enter()?;
     let devices = namespace::devices()?;
     namespace::load_rules(&rules::ruleset(job.rules, job.config.invalid))?;
-    let tracked = job.rules.world == World::SecurityGroups;
+    let tracked = job.rules.world() == World::SecurityGroups;
     if tracked {
         settings::apply(job.config)?;
     }

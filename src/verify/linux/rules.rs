@@ -4,9 +4,10 @@
 //! as the prefix of a log message. Nothing that the kernel itself wants to say leaves.
 
 use super::namespace::{INSIDE, OUTSIDE};
+use super::{Rules, path};
 use crate::conntrack::Invalid;
 use crate::packet::{Direction, protocol};
-use crate::policy::{Rule, RuleSet, World};
+use crate::policy::{Rule, World};
 use ipnet::IpNet;
 use std::fmt::Write;
 
@@ -21,8 +22,8 @@ const STATES: [&str; 5] = ["new", "established", "related", "invalid", "untracke
 const LATER_PIECE: u32 = 1;
 
 /// The whole rule set. Prefixes are `accept:` or `drop:` and the state, `-` without tracking.
-pub(super) fn ruleset(rules: &RuleSet, invalid: Invalid) -> String {
-    let tracked = rules.world == World::SecurityGroups;
+pub(super) fn ruleset(rules: Rules, invalid: Invalid) -> String {
+    let tracked = rules.world() == World::SecurityGroups;
     let mut text = String::from("table inet ctbench {\n");
     for verdict in ["accept", "drop"] {
         let log = |state| format!("log prefix \"{verdict}:{state}\" group {GROUP} queue-threshold 1 {verdict}");
@@ -36,16 +37,29 @@ pub(super) fn ruleset(rules: &RuleSet, invalid: Invalid) -> String {
             chain(&mut text, &format!("say_{verdict}"), &[log("-")]);
         }
     }
-    for (name, direction) in [("ingress", Direction::In), ("egress", Direction::Out)] {
-        let mut lines = Vec::new();
-        if tracked {
-            if invalid == Invalid::Drop {
-                lines.push("ct state invalid goto say_drop".to_owned());
-            }
-            lines.push("ct state established,related goto say_accept".to_owned());
+    let mut known = Vec::new();
+    if tracked {
+        if invalid == Invalid::Drop {
+            known.push("ct state invalid goto say_drop".to_owned());
         }
-        lines.extend(rules.rules(direction).flat_map(|(_, rule)| statements(rule, direction)));
-        lines.push("goto say_drop".to_owned());
+        known.push("ct state established,related goto say_accept".to_owned());
+    }
+    for (name, direction) in [("ingress", Direction::In), ("egress", Direction::Out)] {
+        let mut lines = known.clone();
+        match rules {
+            Rules::One(rules) => {
+                lines.extend(
+                    rules.rules(direction).flat_map(|(_, rule)| statements(rule, direction, "goto say_accept")),
+                );
+                lines.push("goto say_drop".to_owned());
+            }
+            // The way is the same, whichever end it begins at.
+            Rules::ByInterface(attached) if direction == Direction::In => {
+                path::chains(&mut text, attached);
+                lines.extend(path::steps(attached));
+            }
+            Rules::ByInterface(_) => lines = vec!["goto ingress".to_owned()],
+        }
         chain(&mut text, name, &lines);
     }
     let hook = |name, priority| format!("type filter hook {name} priority {priority}; policy drop;");
@@ -62,18 +76,18 @@ pub(super) fn ruleset(rules: &RuleSet, invalid: Invalid) -> String {
     text
 }
 
-fn chain(text: &mut String, name: &str, lines: &[String]) {
+pub(super) fn chain(text: &mut String, name: &str, lines: &[String]) {
     // Writing to a string does not fail.
     let _ = writeln!(text, "  chain {name} {{\n    {}\n  }}", lines.join("\n    "));
 }
 
 /// One rule: a statement, or one for each protocol that its ports can be of.
-fn statements(rule: &Rule, direction: Direction) -> Vec<String> {
-    let to = if rule.allow { "say_accept" } else { "say_drop" };
+pub(super) fn statements(rule: &Rule, direction: Direction, allowed: &str) -> Vec<String> {
+    let then = if rule.allow { allowed } else { "goto say_drop" };
     let address = address(&rule.remote, direction);
     let Some((low, high)) = rule.ports else {
         let protocol = rule.protocol.map_or(String::new(), |number| format!(" meta l4proto {number}"));
-        return vec![format!("{address}{protocol} goto {to}")];
+        return vec![format!("{address}{protocol} {then}")];
     };
     if low > high {
         return Vec::new();
@@ -83,7 +97,7 @@ fn statements(rule: &Rule, direction: Direction) -> Vec<String> {
     // Sixteen bits of the transport header: the destination port, or ICMP's type and code.
     let range = if low == high { low.to_string() } else { format!("{low}-{high}") };
     of_rule
-        .map(|(number, bit)| format!("{address} meta mark 0 meta l4proto {number} @th,{bit},16 {range} goto {to}"))
+        .map(|(number, bit)| format!("{address} meta mark 0 meta l4proto {number} @th,{bit},16 {range} {then}"))
         .collect()
 }
 
@@ -100,6 +114,7 @@ fn address(remote: &IpNet, direction: Direction) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::RuleSet;
 
     fn rule(remote: &str, protocol: Option<u8>, ports: Option<(u16, u16)>, allow: bool) -> Rule {
         Rule { remote: remote.parse().unwrap(), protocol, ports, allow, name: "x".into() }
@@ -107,7 +122,7 @@ mod tests {
 
     #[test]
     fn rules_read_as_written() {
-        let say = |rule: &Rule, direction| statements(rule, direction).join("; ");
+        let say = |rule: &Rule, direction| statements(rule, direction, "goto say_accept").join("; ");
         let tcp = rule("10.0.0.0/8", Some(6), Some((80, 443)), true);
         assert_eq!(
             say(&tcp, Direction::In),
@@ -120,16 +135,20 @@ mod tests {
         );
         let all = rule("2001:db8::1/64", None, None, true);
         assert_eq!(say(&all, Direction::Out), "ip6 daddr 2001:db8::/64 goto say_accept");
-        assert_eq!(statements(&rule("0.0.0.0/0", None, Some((1, 2)), true), Direction::In).len(), 4);
-        assert_eq!(statements(&rule("0.0.0.0/0", Some(50), Some((1, 2)), true), Direction::In).len(), 0);
+        assert_eq!(statements(&rule("0.0.0.0/0", None, Some((1, 2)), true), Direction::In, "").len(), 4);
+        assert_eq!(statements(&rule("0.0.0.0/0", Some(50), Some((1, 2)), true), Direction::In, "").len(), 0);
     }
 
     #[test]
     fn only_security_groups_track() {
         assert!(
-            ruleset(&RuleSet::new(World::SecurityGroups), Invalid::Drop).contains("ct state invalid goto say_drop")
+            ruleset(Rules::One(&RuleSet::new(World::SecurityGroups)), Invalid::Drop)
+                .contains("ct state invalid goto say_drop")
         );
-        assert!(!ruleset(&RuleSet::new(World::SecurityGroups), Invalid::Rules).contains("ct state invalid goto"));
-        assert!(!ruleset(&RuleSet::new(World::NetworkAcl), Invalid::Drop).contains("ct "));
+        assert!(
+            !ruleset(Rules::One(&RuleSet::new(World::SecurityGroups)), Invalid::Rules)
+                .contains("ct state invalid goto")
+        );
+        assert!(!ruleset(Rules::One(&RuleSet::new(World::NetworkAcl)), Invalid::Drop).contains("ct "));
     }
 }
