@@ -235,7 +235,7 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
                 self.burst.places[i] = place;
             }
         }
-        // Bounded: a place of the first packet's shard for every other packet. In time, every shard comes first.
+        // Bounded: a place of the first packet's shard for so many packets. In time, every shard comes first.
         if let (Some(packet), Some(tag)) = (packets.first(), tags.first()) {
             let until_ns = packet.time_ns.min(self.sweep_until_ns);
             self.table.find_expired(u32::from(tag.shard), until_ns, count.div_ceil(PACKETS_PER_EXPIRY));

@@ -301,9 +301,9 @@ pub fn run(
             imbalance: steered.imbalance(),
             table_bytes: variant.table_bytes(),
             huge_bytes: variant.huge_bytes(),
-            searched: None,
             stages: None,
             steer_ns: Some(steer_ns),
+            searched: None,
             error,
         });
         last_decisions = decisions;
