@@ -76,7 +76,7 @@ fn replay<T: FlowTable>(
     for burst in packets.chunks(32) {
         for (place, packet) in places.iter_mut().zip(burst) {
             let key = packet.flow_key();
-            *place = Place { shard: shard_hash.shard(&key, SHARDS), hash: hash.hash(&key), hint: 0 };
+            *place = Place::new(shard_hash.shard(&key, SHARDS), hash.hash(&key));
             table.prefetch(*place);
         }
         for place in &mut places[..burst.len()] {
@@ -100,7 +100,7 @@ fn measure<T: FlowTable>(clock: &Clock, worker: &mut T, input: &Input, variant: 
     let windows = variant == 1 || (variant > 1 && tracker.checks_windows(protocol::TCP));
     for packet in handshakes {
         let key = packet.flow_key();
-        let place = Place { shard: shard_hash.shard(&key, SHARDS), hash: hash.hash(&key), hint: 0 };
+        let place = Place::new(shard_hash.shard(&key, SHARDS), hash.hash(&key));
         let known = worker
             .update(place, &key, windows, |connection, words| (Fate::Keep, tracker.advance(connection, words, packet)));
         if known.is_none() {

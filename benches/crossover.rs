@@ -359,7 +359,7 @@ impl Bench {
         println!("\n{} flows\n", thousands(flows));
         for (form, ratios) in FORMS.iter().zip(&ratios) {
             println!("stateful by stateless, {form} rules");
-            let churns: String = plan.churn.iter().map(|churn| format!("{:>24}", format!("{churn} % new"))).collect();
+            let churns: String = plan.churn.iter().map(|churn| format!("{:>28}", format!("{churn} % new"))).collect();
             println!(" rules{churns}");
             for (count, row) in plan.rules.iter().zip(ratios) {
                 println!("{count:6}{}", row.iter().map(cell_text).collect::<String>());
@@ -386,10 +386,10 @@ impl Bench {
         println!("\nFrom how many rules on the table is cheaper (between the counts that were measured)\n");
         for (form, name) in FORMS.iter().enumerate() {
             println!("{name} rules");
-            let churns: String = plan.churn.iter().map(|churn| format!("{:>24}", format!("{churn} % new"))).collect();
+            let churns: String = plan.churn.iter().map(|churn| format!("{:>28}", format!("{churn} % new"))).collect();
             println!("    flows{churns}");
             for (flows, crossings) in plan.flows.iter().zip(&crossings) {
-                let cells: String = crossings[form].iter().map(|crossing| format!("{:>24}", crossing.text())).collect();
+                let cells: String = crossings[form].iter().map(|crossing| format!("{:>28}", crossing.text())).collect();
                 println!("{:>9}{cells}", thousands(*flows));
             }
         }
@@ -409,7 +409,7 @@ fn cell_text(ratio: &Estimate) -> String {
         (_, true) => "rules",
         _ => "  -  ",
     };
-    format!("{:>24}", format!("{:.2} ({low:.2}-{high:.2}) {who}", ratio.value))
+    format!("{:>28}", format!("{:.2} ({low:.2}-{high:.2}) {who}", ratio.value))
 }
 
 /// Where a row of ratios, by ascending numbers of rules, falls below 1 for good.
@@ -455,15 +455,22 @@ fn sentence(form: &str, crossings: &[&Crossing], plan: &Plan) -> String {
     let low = found.iter().copied().fold(f64::INFINITY, f64::min);
     let high = found.iter().copied().fold(0.0, f64::max);
     let (flows, churn) = (plan.flows.iter().max(), plan.churn.iter().max());
+    let from = if high / low < 1.05 { format!("{low:.0}") } else { format!("{low:.0} to {high:.0}") };
+    let doubtful = crossings.iter().filter(|crossing| crossing.doubtful).count();
+    let doubt = if doubtful > 0 {
+        format!("; {doubtful} of {} crossings are doubtful", crossings.len())
+    } else {
+        String::new()
+    };
     let until = format!("up to {} flows and {} % new", thousands(*flows.unwrap_or(&0)), churn.unwrap_or(&0));
     match (found.is_empty(), never) {
         (true, _) => format!(
-            "Against {form} rules, of which there were up to {}, the table never wins ({until}).",
+            "Against {form} rules, of which there were up to {}, the table never wins ({until}{doubt}).",
             thousands(most)
         ),
-        (false, 0) => format!("Against {form} rules the table wins from {low:.0} to {high:.0} rules on ({until})."),
+        (false, 0) => format!("Against {form} rules the table wins from {from} rules on ({until}{doubt})."),
         (false, never) => format!(
-            "Against {form} rules the table wins from {low:.0} to {high:.0} rules on in {} of {} cases, and not with {} rules in the others ({until}).",
+            "Against {form} rules the table wins from {from} rules on in {} of {} cases, and not with {} rules in the others ({until}{doubt}).",
             found.len(),
             found.len() + never,
             thousands(most)

@@ -122,7 +122,7 @@ fn the_search_ends_where_the_reference_does() {
     for case in cases() {
         let mut search = search(&case);
         let (mut n, mut seconds) = (0, 0.0);
-        while let Some(ask) = search.next() {
+        while let Some(ask) = search.ask() {
             assert!((case.min..=case.max).contains(&ask.load), "{}: {ask:?}", case.name);
             let lost = case.system.lost_share(ask.load, ask.seconds, n);
             let lasted_s = ask.seconds * case.overhead;

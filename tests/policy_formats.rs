@@ -3,6 +3,7 @@
 mod policies;
 
 use ctbench::packet::Direction;
+use ctbench::policy::quota::quotas;
 use ctbench::policy::{Inventory, LoadOptions, RuleSet, Unresolved, load_network_acl};
 use policies::{as_file, eni, fails, file, group, load, load_acl, load_groups};
 use serde_json::{Value, json};
@@ -134,6 +135,28 @@ fn a_template_in_yaml_with_short_tags() {
         load(file(format!("Resources:\n  a: {}", "[".repeat(1_000_000)).as_bytes()).path(), &LoadOptions::default()),
         &["YAML"],
     );
+}
+
+#[test]
+fn resolved_references_count_as_what_was_written() {
+    let rules = json!({"SecurityGroups": [group("sg-1", [json!({"IpProtocol": "-1",
+        "UserIdGroupPairs": [{"GroupId": "sg-1"}],
+        "PrefixListIds": [{"PrefixListId": "pl-own"}, {"PrefixListId": "pl-aws"}, {"PrefixListId": "pl-odd"}]})], [])]});
+    let members = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+        .map(|address| eni(&format!("eni-{address}"), address, &["sg-1"], "subnet-1"));
+    let list =
+        |id: &str, name: &str, blocks: Value| json!({"PrefixListId": id, "PrefixListName": name, "Cidrs": blocks});
+    let mut own = list("pl-own", "offices", json!(["192.0.2.0/24", "198.51.100.0/24"]));
+    own["MaxEntries"] = json!(10);
+    let lists = json!({"NetworkInterfaces": members, "PrefixLists": [own,
+        list("pl-aws", "com.amazonaws.global.cloudfront.origin-facing", json!(["203.0.113.0/24"])),
+        list("pl-odd", "com.amazonaws.eu-central-1.new-service", json!(["203.0.113.0/25"]))]});
+    let (rules, lists) = (as_file(&rules), as_file(&lists));
+    let loaded = load(rules.path(), &with_inventory(&[lists.path().into()])).unwrap();
+    assert_eq!(loaded.rules.len(), 3 + 2 + 1 + 1);
+    let used: Vec<_> = quotas(&loaded.rules, None).iter().map(|q| (q.used, q.quota, q.unknown_lists)).collect();
+    // A group counts 1 in either family, whatever its members; the lists 10, 55, and 1 for want of knowledge.
+    assert_eq!(used, [(1 + 10 + 55 + 1, 60, 1), (1, 60, 0), (1, 5, 0), (67, 1_000, 0)]);
 }
 
 /// A template with this group's ingress, some parameters, and conditions about them.

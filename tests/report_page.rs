@@ -170,6 +170,9 @@ fn tables_sort_lines_lift_and_values_are_told_to_pointer_and_keys() {
   found.first = key(charts[2], "ArrowDown"); found.second = key(charts[2], "ArrowRight"); found.end = key(charts[2], "End"); found.gone = key(charts[2], "Escape");
   found.home = key(charts[1], "Home");
   found.focusable = charts.every((chart) => chart.tabIndex === 0 && document.getElementById(chart.getAttribute("aria-labelledby")) && chart.querySelector("svg[role=img][aria-label]"));
+  Object.defineProperty(navigator, "clipboard", { value: { writeText: async (text) => { (found.copied ??= []).push(text); } } });
+  document.querySelector(".copy").click();
+  [...document.querySelectorAll(".copy")].at(-1).click();
   document.querySelector(".legend button").click();
   found.chosen = document.querySelectorAll(".is-chosen").length;
   found.contents = [...document.querySelectorAll(".contents a")].every((a) => document.getElementById(a.hash.slice(1)));
@@ -203,6 +206,12 @@ fn tables_sort_lines_lift_and_values_are_told_to_pointer_and_keys() {
         assert_eq!(found[truth], true, "{truth}");
     }
     assert_eq!(found["chosen"], 1);
+    // As a spreadsheet takes it: a head and three rows of twelve columns; and the command as it is.
+    let table: Vec<Vec<&str>> =
+        found["copied"][0].as_str().unwrap().lines().map(|line| line.split('\t').collect()).collect();
+    assert!(table.len() == 4 && table.iter().all(|row| row.len() == 12), "{table:?}");
+    assert_eq!((table[0][3], table[1][0], table[1][3]), ("Mpps", nothing, "400.00"));
+    assert_eq!(found["copied"][1], "ctbench compare --time 1");
 }
 
 /// The map of a sweep: a cell for every combination, with the ratio of the JSON's figures.

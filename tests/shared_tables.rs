@@ -24,7 +24,7 @@ fn key(flow: u64) -> FlowKey {
 }
 
 fn place(flow: u64) -> Place {
-    Place { shard: (flow % 2) as u32, hash: hash().hash(&key(flow)), hint: 0 }
+    Place::new((flow % 2) as u32, hash().hash(&key(flow)))
 }
 
 fn connection(expires_ns: u64) -> Connection {

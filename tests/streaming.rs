@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use ctbench::conntrack::{Config, Profile};
 use ctbench::engine::registry::Kind;
-use ctbench::measure::{Busy, Clock};
+use ctbench::measure::{Busy, Clock, Stop};
 use ctbench::packet::{Decap, Inside};
 use ctbench::policy::{RuleSet, World, load_network_acl, load_security_groups, synthetic};
 use ctbench::replay::streamed::{Consumer, Pipeline, Referee, Stages, StreamPass, stream_pass};
@@ -78,7 +78,7 @@ impl Case {
         };
         let mut consumers: Vec<_> = engines.iter().filter_map(consumer).collect();
         let referee = Some(Referee::new(workload));
-        stream_pass(workload, pipeline, self.selection, &stages, &mut consumers, referee).unwrap()
+        stream_pass(workload, pipeline, self.selection, &stages, &mut consumers, referee, &Stop::default()).unwrap()
     }
 
     /// Both ways must be the same in all that they count.

@@ -140,7 +140,7 @@ impl Work for Traffic<'_> {
                     Pick::Listed(list) => list[random.below(list.len())],
                 };
                 keys[i] = key(family, n);
-                places[i] = Place { shard: shard(n), hash: hash.hash(&keys[i]), hint: 0 };
+                places[i] = Place::new(shard(n), hash.hash(&keys[i]));
                 table.prefetch(places[i]);
             }
             table.find_expired(places[0].shard, now_ns, burst.div_ceil(PACKETS_PER_EXPIRY));

@@ -116,7 +116,7 @@ pub(super) struct RunArgs {
     /// Write one CSV row an engine and number of cores (`-` for stdout)
     #[arg(long, value_name = "FILE")]
     pub(super) csv: Option<PathBuf>,
-    /// Write a report for the browser, or what the file's name ends with: md, csv, json, hgrm, hlog, openmetrics, svg
+    /// Write a report for the browser, or what the file's name ends with: md, txt, csv, json, hgrm, hlog, openmetrics, svg
     #[arg(long, value_name = "FILE.html")]
     pub(super) report: Option<PathBuf>,
     /// Write one CSV row a packet with its verdict, of a single engine (`-` for stdout)
@@ -192,7 +192,8 @@ fn execute(
     let count = kinds.as_ref().map_or_else(default_kinds, Vec::len) * cores.len();
     if args.stream.applies(&prepared, &whole(input_args, args, baseline, fail_above)?, count)? {
         let (host, clock_floor) = (Host::read(), clock.floor());
-        let doubts = fit_machine(args, &host, clock_floor.quantile(0.5), &cores)?;
+        let doubts = machine_doubts(&host, clock_floor.quantile(0.5), &cores)?;
+        refuse_if_strict(args, &doubts)?;
         let bar = progress_bar(args.quiet);
         let choose = |workload: &Workload| runnable(workload, kinds.clone(), None);
         let machine = (&clock, host, clock_floor, doubts);
@@ -216,7 +217,8 @@ fn execute(
     );
     let kinds = runnable(&input.workload, kinds, baseline)?;
     let (host, clock_floor) = (Host::read(), clock.floor());
-    let mut doubts = fit_machine(args, &host, clock_floor.quantile(0.5), &cores)?;
+    let mut doubts = machine_doubts(&host, clock_floor.quantile(0.5), &cores)?;
+    refuse_if_strict(args, &doubts)?;
     let stop = interrupt::stop()?;
     let stdout_taken =
         [&args.json, &args.csv, &args.verdicts, &args.report, &args.flow_log.flow_log].into_iter().any(is_stdout);
@@ -376,21 +378,19 @@ pub(super) fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
     (differ && !by_interface).then(|| Differences::of(&Explanation::new(workload, judge)))
 }
 
-/// What is wrong with the machine for so many workers; with `--strict` that is an error.
-fn fit_machine(args: &RunArgs, host: &Host, clock_ns: u64, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
-    let doubts = machine_doubts(host, clock_ns, cores)?;
-    if args.strict && !doubts.is_empty() {
-        let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
-        bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
-    }
-    Ok(doubts)
-}
-
 /// What is wrong with the machine for so many workers.
 pub(super) fn machine_doubts(host: &Host, clock_ns: u64, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
     let workers = cores.iter().copied().max().unwrap_or(1);
     let pool = Pool::new(workers).context("starting one worker thread a core")?;
     Ok(of_machine(host, clock_ns, workers, pool.pinned()))
+}
+
+fn refuse_if_strict(args: &RunArgs, doubts: &[Unfit]) -> anyhow::Result<()> {
+    if args.strict && !doubts.is_empty() {
+        let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
+        bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
+    }
+    Ok(())
 }
 
 /// The options that need the whole trace in memory, and whether they were given.

@@ -10,7 +10,7 @@ use crate::engine::registry::{Kind, engines, select};
 use crate::measure::fitness::of_runs;
 use crate::measure::search::{Criterion, Goal, SearchPlan};
 use crate::measure::{self, Clock, Host, Plan};
-use crate::report::{self, Report};
+use crate::report::{self, Report, picture};
 use crate::verify::{Judge, changes};
 use anyhow::{bail, ensure};
 use clap::Args;
@@ -218,7 +218,7 @@ pub(super) fn search(args: SearchArgs) -> anyhow::Result<ExitCode> {
         workload: &input.workload,
     };
     if text_wanted {
-        write!(out, "{}", report::text::results(&report, report::picture::stdout_has_colour()))?;
+        write!(out, "{}", report::text::results(&report, picture::stdout_has_colour()))?;
     }
     if let Some(path) = &args.csv {
         write_file(path, &mut out, &report::search_csv::render(&report))?;

@@ -2,12 +2,13 @@
 
 use super::compare::RunArgs;
 use super::input::Prepared;
+use super::interrupt;
 use super::output::{is_stdout, write_file};
 use super::report::{of_path, write_report};
 use super::{FAILURE, InputArgs, WRONG_VERDICTS};
 use crate::engine::registry::{Kind, engines};
 use crate::measure::fitness::of_runs;
-use crate::measure::{Clock, ClockFloor, Host, StreamPlan, Streamed, Unfit, run_streamed};
+use crate::measure::{Clock, ClockFloor, Host, Stop, StreamPlan, Streamed, Unfit, run_streamed};
 use crate::packet::Packet;
 use crate::replay::Workload;
 use crate::replay::streamed::Stages;
@@ -115,13 +116,14 @@ impl Input {
         runs: Vec<(Kind, usize)>,
         seconds: f64,
         clock: &Clock,
+        stop: &Stop,
         progress: impl FnMut(f64),
     ) -> anyhow::Result<(Workload, About, Streamed)> {
         let Input { workload, decoder, selection, paths, first, expect, mut about, mut warnings, nothing_inside } =
             self;
         let decoders = std::thread::available_parallelism().map_or(1, |n| n.get());
         let open = |busy| Reader::open(&paths, busy);
-        let plan = StreamPlan { runs, seconds, selection, decoder, decoders, open: &open };
+        let plan = StreamPlan { runs, seconds, selection, stop: stop.clone(), decoder, decoders, open: &open };
         let streamed = run_streamed(&workload, expect.as_ref(), &plan, first, clock, progress)?;
         let summary = &streamed.summary;
         warnings.extend(summary.warnings());
@@ -190,8 +192,8 @@ pub(super) fn compare(
     let few = args.cores.is_empty() && !input.first.0.can_repeat();
     let cores = if few { &cores[cores.len().saturating_sub(1)..] } else { cores };
     let runs = runs(&input.workload, &choose(&input.workload)?, cores);
-    let started = std::time::SystemTime::now();
-    let (workload, about, streamed) = input.run(runs, args.time, clock, progress)?;
+    let (stop, started) = (interrupt::stop()?, std::time::SystemTime::now());
+    let (workload, about, streamed) = input.run(runs, args.time, clock, &stop, progress)?;
     for warning in &about.warnings {
         eprintln!("warning: {warning}");
     }
@@ -234,6 +236,9 @@ pub(super) fn compare(
         write_report(of_path(path)?, &result, path)?;
     }
     out.flush()?;
+    if stop.is_asked() {
+        return Ok(interrupt::exit_code());
+    }
     let wrong = results.runs.iter().any(|run| run.error.is_some());
     Ok(if wrong { ExitCode::from(WRONG_VERDICTS) } else { ExitCode::SUCCESS })
 }
@@ -246,7 +251,7 @@ pub(super) fn verify(prepared: Prepared, args: &InputArgs, cores: &[usize]) -> a
     let cores = if input.first.0.can_repeat() { cores } else { &[2] };
     let runs = runs(&input.workload, &kinds, cores);
     let expected = input.expect.as_ref().map(|expect| expect.packets);
-    let (_, about, streamed) = input.run(runs, f64::MIN_POSITIVE, &Clock::new(), |_| ())?;
+    let (_, about, streamed) = input.run(runs, f64::MIN_POSITIVE, &Clock::new(), &Stop::default(), |_| ())?;
     for warning in &about.warnings {
         eprintln!("warning: {warning}");
     }

@@ -311,9 +311,9 @@ pub fn run(
             huge_bytes: variant.huge_bytes(),
             probes: None,
             instructions: None,
-            searched: None,
             stages: None,
             steer_ns: Some(steer_ns),
+            searched: None,
             error,
         });
         last_decisions = decisions;

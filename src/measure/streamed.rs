@@ -3,7 +3,7 @@
 
 use super::run::unexpected;
 use super::statistics::{Estimate, Random, median, median_with_interval};
-use super::{Busy, Clock, Measured, Results, Run};
+use super::{Busy, Clock, Measured, Results, Run, Stop};
 use crate::engine::registry::Kind;
 use crate::engine::{Reason, State, Verdict};
 use crate::replay::streamed::{Consumer, Pipeline, Referee, Refereed, Served, Stages, StreamPass, stream_pass};
@@ -36,6 +36,8 @@ pub struct StreamPlan<'a> {
     pub seconds: f64,
     /// Which frames.
     pub selection: Selection,
+    /// Ends the pass under way and all further ones.
+    pub stop: Stop,
     /// How frames are decoded.
     pub decoder: Arc<Decoder>,
     /// Threads that decode.
@@ -92,11 +94,18 @@ pub fn run_streamed(
         loop {
             random.shuffle(&mut order);
             for number in order.iter().copied() {
+                if plan.stop.is_asked() {
+                    break;
+                }
                 let Some(mut alone) = consumer(workload, plan.runs[number]) else { continue };
                 let stages = Stages::default();
                 let reader = (plan.open)(stages.read.clone())?;
                 let alone = std::slice::from_mut(&mut alone);
                 let timed = Timed::pass(workload, plan, reader, stages, alone, None, clock)?;
+                // A pass that was ended early has not seen all packets.
+                if plan.stop.is_asked() {
+                    break;
+                }
                 right.note(&mut found[number], &alone[0], &timed, 0);
                 passes += 1;
                 progress((clock.ns(started, clock.raw()) as f64 / budget_ns.max(1) as f64).min(1.0));
@@ -104,7 +113,7 @@ pub fn run_streamed(
             let spent_ns = clock.ns(started, clock.raw());
             // Another round only if it is likely to end in time.
             let round_ns = (spent_ns - first_ns) / passes.max(1) * order.len() as u64;
-            if passes == 0 || spent_ns + round_ns > budget_ns {
+            if passes == 0 || plan.stop.is_asked() || spent_ns + round_ns > budget_ns {
                 break;
             }
         }
@@ -126,7 +135,7 @@ pub fn run_streamed(
         probe: None,
         decisions: Vec::new(),
         alone: Vec::new(),
-        partial: false,
+        partial: plan.stop.is_asked(),
     };
     let StreamPass { summary, evaluated, .. } = first.pass;
     Ok(Streamed { results, summary, evaluated, refereed, referee_beside: !can_repeat })
@@ -164,7 +173,7 @@ impl Timed {
         let hash = FlowHash::new(HashKey::from_seed(workload.scenario_key));
         let start = clock.raw();
         let pipeline = Pipeline::start(reader, &plan.decoder, hash, workload.geometry.shards, plan.decoders, &stages)?;
-        let pass = stream_pass(workload, pipeline, plan.selection, &stages, consumers, referee)?;
+        let pass = stream_pass(workload, pipeline, plan.selection, &stages, consumers, referee, &plan.stop)?;
         let elapsed_ns = clock.ns(start, clock.raw());
         Ok(Timed { pass, stages, elapsed_ns })
     }

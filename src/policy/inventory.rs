@@ -6,7 +6,7 @@
 
 use super::cursor::Cursor;
 use super::document::read;
-use super::{PolicyError, Unresolved, fields};
+use super::{PolicyError, Unresolved, fields, quota};
 use crate::packet::Exempt;
 use ipnet::IpNet;
 use serde_json::Value;
@@ -337,8 +337,10 @@ impl<'a> Peers<'a> {
 
     /// What a prefix list counts as against quotas, if a file says.
     pub fn max_entries(&self, list: &str) -> Option<u32> {
-        let max = self.0.iter().find_map(|inventory| inventory.prefix_lists.get(list)?.max_entries);
-        max.and_then(|max| u32::try_from(max).ok())
+        let lists = || self.0.iter().filter_map(|inventory| inventory.prefix_lists.get(list));
+        let max = lists().find_map(|list| list.max_entries).and_then(|max| u32::try_from(max).ok());
+        // Of its own lists AWS prints none.
+        max.or_else(|| lists().find_map(|list| quota::aws_weight(list.name.as_deref()?)))
     }
 
     /// The blocks of a prefix list.

@@ -23,6 +23,24 @@ pub const RULES_PER_ACL: u32 = 20;
 /// The most that can be asked for.
 pub const RULES_PER_ACL_ON_REQUEST: u32 = 40;
 
+/// What lists of AWS's own count (VPC guide, "AWS-managed prefix lists"), by the last part of their names.
+const AWS_LISTS: [(&str, u32); 8] = [
+    ("origin-facing", 55),
+    ("dynamodb", 1),
+    ("ec2-instance-connect", 2),
+    ("groundstation", 5),
+    ("route53-healthchecks", 25),
+    ("s3", 1),
+    ("s3express", 6),
+    ("vpc-lattice", 10),
+];
+
+/// The weight of a prefix list of AWS's own, by its name. `None` for others, and for those that the guide did not list.
+pub fn aws_weight(name: &str) -> Option<u32> {
+    let (_, last) = name.strip_prefix("com.amazonaws.")?.rsplit_once('.')?;
+    AWS_LISTS.iter().find(|(list, _)| *list == last).map(|(_, weight)| *weight)
+}
+
 /// One quota and how much of it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QuotaUse {

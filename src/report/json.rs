@@ -106,9 +106,6 @@ pub fn document(report: &Report) -> Value {
 fn run_value(report: &Report, run: &Run) -> Value {
     let about = &report.about;
     let measured = run.error.is_none() && !run.measured.pps.is_empty();
-    let recorded = &run.measured.latencies.raw;
-    // A run that was cut short may have no latencies.
-    let stamped = measured && (!recorded.histogram().is_empty() || recorded.beyond() > 0);
     // Of a streamed trace CPU time, for the stages overlap; else wall time, one after the other.
     let stages = run.stage_times().unwrap_or(StageTimes {
         read: Some(about.read_ns),
@@ -116,6 +113,9 @@ fn run_value(report: &Report, run: &Run) -> Value {
         steer: run.steer_ns.map(|steer_ns| about.sequence_ns + steer_ns),
         evaluate: Some(run.ns_per_packet()),
     });
+    let recorded = &run.measured.latencies.raw;
+    // A run that was cut short may have no latencies.
+    let stamped = measured && (!recorded.histogram().is_empty() || recorded.beyond() > 0);
     let stamps = run.stamp_cost().filter(|_| measured);
     let perturbation =
         stamps.map(|cost| json!({ "ns": cost.value, "ci95": cost.ci95, "pairs": run.measured.stamped_pairs.len() }));
@@ -167,7 +167,7 @@ fn run_value(report: &Report, run: &Run) -> Value {
                 Some(latency(&run.measured.paced.latency, Stamping::Burst, report))
             }
             Some(_) => None,
-            None => report.stamping.filter(|_| stamped && run.stages.is_none()).map(|stamping| {
+            None => report.stamping.filter(|_| stamped).map(|stamping| {
                 let mut value = latency(&run.measured.latencies, stamping, report);
                 value["perturbation"] = json!(perturbation);
                 value

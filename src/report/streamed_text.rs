@@ -20,6 +20,9 @@ pub fn results(report: &Report, beside: bool) -> String {
         let _ = writeln!(text, "{}", row(run, width));
     }
     let _ = writeln!(text, "\n{}", worlds(report));
+    if report.results.partial {
+        text.push_str("Ended early: the figures are of what was read until then.\n");
+    }
     text.push_str(&notes(report, beside));
     for run in runs.iter().filter(|run| run.error.is_none()) {
         if let (Some(share), Some(table)) = (run.tracked_share, &run.measured.counters) {

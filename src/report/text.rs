@@ -83,10 +83,7 @@ pub fn results(report: &Report, colour: bool) -> String {
         None => closed(report, colour),
     };
     if report.results.partial {
-        text.push_str(
-            "PARTIAL: cut short by Ctrl-C; the figures are of what was measured by then.
-",
-        );
+        text.push_str("PARTIAL: cut short by Ctrl-C; the figures are of what was measured by then.\n");
     }
     text
 }

@@ -26,15 +26,26 @@ pub use hash::{FlowHash, HashKey};
 use crate::conntrack::{Connection, Windows};
 use crate::packet::FlowKey;
 
-/// Where a flow belongs: its shard, and its hash inside the shard.
+/// Where a flow belongs: its shard, and its hash inside the shard. And what [`FlowTable::prefetch_entry`] has
+/// learnt on its way, for the table alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Shard number, below [`Geometry::shards`].
     pub shard: u32,
+    /// Where in its bucket the flow seemed to be; any value is right.
+    hint: u32,
     /// Keyed hash of the flow.
     pub hash: u64,
-    /// Where in its bucket [`FlowTable::prefetch_entry`] has found the flow; any value is right.
-    pub hint: u32,
+    /// The header of the flow's bucket, all bits inverted, under which the flow was not there; 0 for none.
+    absent: u64,
+}
+
+impl Place {
+    /// `shard` is below [`Geometry::shards`]; `hash` is the keyed hash of the flow.
+    #[inline(always)]
+    pub const fn new(shard: u32, hash: u64) -> Self {
+        Place { shard, hint: 0, hash, absent: 0 }
+    }
 }
 
 /// Size of a table, fixed when it is made.
@@ -97,16 +108,19 @@ pub struct TableCounters {
 }
 
 impl TableCounters {
+    #[inline]
     fn removed(&mut self, fate: Fate) {
         self.entries -= 1;
         self.expired += u64::from(fate == Fate::Expire);
     }
 
+    #[inline]
     fn swept(&mut self, removed: u64) {
         self.entries -= removed as i64;
         self.expired += removed;
     }
 
+    #[inline]
     fn inserted(&mut self) {
         self.inserts += 1;
         self.entries += 1;
@@ -143,7 +157,7 @@ pub trait FlowTable: Send {
     fn prefetch(&self, place: Place);
 
     /// Asks the memory for the entry itself, and for its windows if the protocol uses them; its bucket should
-    /// have arrived. May leave a hint for `update`.
+    /// have arrived. May leave in `place` what spares `update` and `insert` a search.
     fn prefetch_entry(&self, place: &mut Place, uses_windows: bool);
 
     /// Finds the entry of a flow, expired or not, lets `change` do its work on it, and does to it
@@ -195,7 +209,21 @@ pub trait FlowTable: Send {
     fn counters(&self) -> &TableCounters;
 }
 
-/// Asks for a cache line, for reading and writing, without waiting for it.
+/// Asks for a cache line that is going to be changed, without waiting for it: if another core has it, it gives it up
+/// now, and not when the change comes.
+#[inline(always)]
+pub(crate) fn prefetch_line_to_write<T>(address: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch has no effect but on the caches, whatever the address. Every x86-64 processor takes this
+    // one, if only as an instruction that does nothing.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    prefetch_line(address);
+}
+
+/// Asks for a cache line, without waiting for it.
 #[inline(always)]
 pub(crate) fn prefetch_line<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]

@@ -22,7 +22,7 @@ pub struct Tally {
     pub digest: u64,
 }
 
-/// Frames of a trace to which one [`Counts::parts`] belongs.
+/// Frames of a trace to which one `Counts::parts` belongs.
 pub const PART: u64 = 1 << 20;
 
 /// Decisions, counted as they come, in any order.

@@ -114,8 +114,7 @@ impl Search {
 
     /// The trial that is needed next; `None` when all goals are reached, or cannot be. Goals that are behind come first,
     /// so a search that is cut short knows about as much of each.
-    #[allow(clippy::should_implement_trait)] // No iterator: what is measured comes in between.
-    pub fn next(&mut self) -> Option<Request> {
+    pub fn ask(&mut self) -> Option<Request> {
         let Search { goals, limits, loads } = self;
         loop {
             let open = |(number, progress): &(usize, &mut Progress)| !progress.is_done(*number, loads, *limits);

@@ -157,7 +157,7 @@ impl Trials<'_> {
 
     /// Runs the trial that the controller asks for next.
     fn next_trial(&self, candidate: &mut Candidate, plan: &SearchPlan) {
-        let Some(ask) = candidate.search.next() else {
+        let Some(ask) = candidate.search.ask() else {
             candidate.is_done = true;
             return;
         };

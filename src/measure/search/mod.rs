@@ -28,7 +28,7 @@
 //! };
 //! let mut search = Search::new(vec![no_loss], 1e3, 1e7)?;
 //! // Something that handles 1,234,567 packets a second.
-//! while let Some(ask) = search.next() {
+//! while let Some(ask) = search.ask() {
 //!     let lost = (1.0 - 1_234_567.0 / ask.load).max(0.0);
 //!     search.add(Trial { load: ask.load, intended_s: ask.seconds, lasted_s: ask.seconds, bad: vec![lost] });
 //! }

@@ -5,7 +5,7 @@ use super::pipeline::{Pipeline, Ready, Stages};
 use super::referee::{Referee, Refereed, Turn};
 use super::serve::{Serve, Served};
 use crate::engine::registry::Kind;
-use crate::measure::Busy;
+use crate::measure::{Busy, Stop};
 use crate::packet::Ignored;
 use crate::replay::{Stream, Workload};
 use crate::table::{FlowHash, HashKey};
@@ -48,7 +48,7 @@ pub struct StreamPass {
     pub refereed: Option<Refereed>,
 }
 
-/// Takes a trace through the engines and, if there is one, the referee.
+/// Takes a trace through the engines and, if there is one, the referee; up to where `stop` is asked.
 pub fn stream_pass(
     workload: &Workload,
     mut pipeline: Pipeline,
@@ -56,6 +56,7 @@ pub fn stream_pass(
     stages: &Stages,
     consumers: &mut [Consumer],
     referee: Option<Referee>,
+    stop: &Stop,
 ) -> Result<StreamPass, TraceError> {
     let mut distributor = Distributor {
         lanes: Vec::new(),
@@ -91,6 +92,7 @@ pub fn stream_pass(
         });
         stages.steer.time(|| {
             while !sequence.is_done()
+                && !stop.is_asked()
                 && let Some(Ready { decoded, shards }) = pipeline.next()
             {
                 distributor.shards = shards;
@@ -119,7 +121,7 @@ pub fn stream_pass(
         let found = lanes.iter().find(|(of, lanes)| of == stream && lanes.len() == *cores);
         found.map_or_else(Vec::new, |(_, lanes)| lanes.clone())
     };
-    let was_all = !sequence.is_done();
+    let was_all = !sequence.is_done() && !stop.is_asked();
     Ok(StreamPass {
         lanes: streams.iter().zip(&cores).map(|(stream, cores)| of(stream, cores)).collect(),
         summary: pipeline.end(was_all)?.unwrap_or_else(|| sequence.seen().clone()),

@@ -26,6 +26,8 @@ impl Arrival {
 /// in the ring is at worst not evicted.
 pub(super) struct Arrivals {
     ring: Vec<AtomicU32>,
+    /// 2^64 / length, rounded down: to divide by.
+    reciprocal: u64,
     /// Positions given out so far.
     next: AtomicU64,
     /// The oldest position that was not taken.
@@ -37,6 +39,7 @@ impl Arrivals {
     pub(super) fn new(length: u32) -> Self {
         Arrivals {
             ring: std::iter::repeat_with(|| AtomicU32::new(0)).take(length as usize).collect(),
+            reciprocal: u64::MAX / u64::from(length.max(1)),
             next: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
         }
@@ -50,32 +53,44 @@ impl Arrivals {
         !self.ring.is_empty()
     }
 
+    /// Where in the ring a position is. A division takes as long as all the rest.
+    #[inline(always)]
+    fn slot(&self, position: u64) -> &AtomicU32 {
+        let length = self.ring.len() as u64;
+        let laps = ((u128::from(position) * u128::from(self.reciprocal)) >> 64) as u64;
+        // At most one lap too few, since positions are far below 2^64.
+        let rest = position - laps * length;
+        &self.ring[if rest < length { rest } else { rest - length } as usize]
+    }
+
+    #[inline(always)]
     pub(super) fn push(&self, arrival: Arrival) {
         if self.is_kept() {
             // Relaxed throughout: nothing is read through an arrival that its entry does not confirm.
             let position = self.next.fetch_add(1, Relaxed);
-            self.ring[position as usize % self.ring.len()].store(arrival.0, Relaxed);
+            self.slot(position).store(arrival.0, Relaxed);
         }
     }
 
     /// Takes the oldest arrival out.
+    #[inline(always)]
     pub(super) fn pop(&self) -> Option<Arrival> {
         let length = self.ring.len() as u64;
         let mut oldest = self.oldest.load(Relaxed);
         loop {
             let next = self.next.load(Relaxed);
-            if length == 0 || oldest >= next {
+            if oldest >= next {
                 return None;
             }
             // What was overwritten since is lost.
             let position = oldest.max(next.saturating_sub(length));
             match self.oldest.compare_exchange(oldest, position + 1, Relaxed, Relaxed) {
                 Ok(_) => {
-                    let word = self.ring[(position % length) as usize].swap(0, Relaxed);
-                    if word != 0 {
-                        return Some(Arrival(word));
+                    // It may be another's from a lap ago, if this one is still on its way: never mind it. Its entry
+                    // then says that it is gone, or it is as good a candidate.
+                    if let Some(arrival) = self.at(position) {
+                        return Some(arrival);
                     }
-                    // Its position was given out, but the arrival is still on its way: never mind it.
                     oldest = position + 1;
                 }
                 Err(current) => oldest = current,
@@ -84,13 +99,15 @@ impl Arrivals {
     }
 
     /// What `pop` would return after so many others, if nobody overtakes: good enough for a prefetch.
+    #[inline(always)]
     pub(super) fn peek(&self, others: u64) -> Option<Arrival> {
         let (position, next) = (self.oldest.load(Relaxed) + others, self.next.load(Relaxed));
-        if position >= next {
-            return None;
-        }
-        let word = self.ring[(position % self.ring.len() as u64) as usize].load(Relaxed);
-        (word != 0).then_some(Arrival(word))
+        if position < next { self.at(position) } else { None }
+    }
+
+    #[inline(always)]
+    fn at(&self, position: u64) -> Option<Arrival> {
+        Some(Arrival(self.slot(position).load(Relaxed))).filter(|arrival| arrival.0 != 0)
     }
 
     /// Forgets everything, while no worker runs.

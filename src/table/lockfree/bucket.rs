@@ -66,6 +66,17 @@ pub(super) fn next_header(header: u64, occupancy: u32) -> u64 {
     (header >> 32).wrapping_add(1) << 32 | header & LOCKED | u64::from(occupancy)
 }
 
+/// What a place keeps of a header under which its flow was not in the bucket. Never 0: no header has all bits set.
+/// The lock says nothing of what is in the bucket.
+#[inline(always)]
+pub(super) fn absence(header: u64) -> u64 {
+    !(header | LOCKED)
+}
+
+/// A hint that points to no slot.
+pub(super) const NOWHERE: u32 = 31;
+const _: () = assert!(2 * SLOTS <= NOWHERE as usize);
+
 /// The occupancy bits of the first line.
 pub(super) const FIRST_LINE: u32 = (1 << SLOTS) - 1;
 

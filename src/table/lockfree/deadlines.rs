@@ -14,6 +14,11 @@
 //! read-modify-writes of one word: if the minimum came before the swap, the swap has acquired what was
 //! published before it, and the core reads it; if it came after, it stands. So no entry is forgotten. In
 //! between a bound may for a moment be too high: then something expires a little later.
+//!
+//! An insert need not touch a bound that is low enough, since it has swapped its bucket's header; and whoever has
+//! reset the bound swaps that header too, after what it has read under it. Of two swaps of one word one comes first:
+//! if the insert's, the other core has read the new entry, or reads once more; if the other core's, the insert
+//! has acquired that the bound was reset, and lowers it.
 
 use super::mode::Mode;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*};
@@ -121,16 +126,33 @@ impl Deadlines {
         crate::table::prefetch_line(&raw const self.levels[0][bucket / FAN]);
     }
 
+    /// An entry that was just inserted into this bucket expires then. Mostly the bound is low enough: one look,
+    /// which the swap of the bucket's header has ordered (see the module's head).
+    #[inline(always)]
+    pub(super) fn note_inserted<M: Mode>(&self, bucket: usize, expires_ns: u64) {
+        if self.bound(0, bucket).load(Relaxed) > expires_ns {
+            self.note::<M>(bucket, expires_ns);
+        }
+    }
+
     /// An entry of this bucket expires then, and is published.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note<M: Mode>(&self, bucket: usize, expires_ns: u64) {
+        // A bound that was low enough has been told upwards, or will be, by who has lowered it.
+        if lower::<M>(self.bound(0, bucket), expires_ns) > expires_ns {
+            self.note_above::<M>(bucket, expires_ns);
+        }
+    }
+
+    /// The same, in the levels above the lowest.
+    #[inline(never)]
+    fn note_above<M: Mode>(&self, bucket: usize, expires_ns: u64) {
         let mut node = bucket;
-        for level in 0..self.levels.len() {
-            // A bound that was low enough has been told upwards, or will be, by who has lowered it.
+        for level in 1..self.levels.len() {
+            node /= FAN;
             if lower::<M>(self.bound(level, node), expires_ns) <= expires_ns {
                 return;
             }
-            node /= FAN;
         }
     }
 
@@ -138,6 +160,11 @@ impl Deadlines {
     #[inline]
     pub(super) fn any_due(&self, now_ns: u64) -> bool {
         self.bound(self.levels.len() - 1, 0).load(Relaxed) <= now_ns
+    }
+
+    /// True if something may have expired in this bucket.
+    pub(super) fn is_due(&self, bucket: usize, now_ns: u64) -> bool {
+        self.bound(0, bucket).load(Relaxed) <= now_ns
     }
 
     /// Finds at most so many buckets in which something may have expired; all of them take their turn.
@@ -163,10 +190,15 @@ impl Deadlines {
 
     /// Level by level from the root, so that the memory accesses of one level overlap. Only buckets from `from` on.
     fn search<M: Mode>(&self, now_ns: u64, most: usize, from: usize, due: &mut Due) {
-        let Due { buckets: found, above } = due;
+        let Due { buckets, above } = due;
+        let (mut found, mut above) = (buckets, above);
+        if self.levels.len().is_multiple_of(2) {
+            std::mem::swap(&mut found, &mut above);
+        }
+        found.len = 0;
         found.push(0);
         for level in (1..self.levels.len()).rev() {
-            std::mem::swap(found, above);
+            std::mem::swap(&mut found, &mut above);
             found.len = 0;
             let below = &self.levels[level - 1];
             let first = from >> (FAN_BITS * (level as u32 - 1));
@@ -175,17 +207,18 @@ impl Deadlines {
             }
             for node in above.as_slice() {
                 let node = *node as usize;
-                let mut any = false;
-                for (child, bound) in below[node].0.iter().enumerate() {
-                    if bound.load(Relaxed) <= now_ns {
-                        any = true;
-                        if found.len < most && node * FAN + child >= first {
-                            found.push(node * FAN + child);
-                        }
-                    }
-                }
-                if !any {
+                // Which of them are due cannot be guessed: no branch on each.
+                let is_due = |(n, bound): (usize, &AtomicU64)| u32::from(bound.load(Relaxed) <= now_ns) << n;
+                let mut children = below[node].0.iter().enumerate().map(is_due).fold(0, |bits, bit| bits | bit);
+                if children == 0 {
                     self.raise::<M>(level, node);
+                }
+                while children != 0 && found.len < most {
+                    let child = node * FAN + children.trailing_zeros() as usize;
+                    children &= children - 1;
+                    if child >= first {
+                        found.push(child);
+                    }
                 }
             }
         }

@@ -90,14 +90,14 @@ impl Word {
     }
 }
 
-/// What a look at an entry shows.
-pub(super) enum Snapshot {
-    /// Nothing: it is free, or about to be.
-    Dead,
-    /// Another core is at work on it.
-    Busy,
-    /// State word and connection.
-    Live(Word, Connection),
+/// What became of an entry whose time may be up.
+pub(super) enum Expiry {
+    /// It was free, or about to be.
+    Nothing,
+    /// It lives until then at least, in ns.
+    Until(u64),
+    /// Its generation was ended. It is still in its bucket.
+    Ended,
 }
 
 /// An entry whose busy bit this core has set, and the connection in it.
@@ -132,6 +132,7 @@ impl<'a> Held<'a> {
     }
 
     /// Ends the generation. The entry is still in its bucket.
+    #[inline(always)]
     pub(super) fn kill(self) {
         // Release: the entry's next owner sees all earlier writes.
         self.entry.head.state.store(Word::dead_after(self.generation).0, Release);
@@ -170,12 +171,14 @@ impl<'a> Entry<'a> {
     }
 
     /// The key, whosever it is.
+    #[inline(always)]
     pub(super) fn key(self) -> FlowKey {
         FlowKey { words: std::array::from_fn(|i| self.head.key[i].load(Relaxed)) }
     }
 
     /// Fills a free entry. Only its allocator calls this; nobody can reach the entry yet, but an
     /// overtaken reader may still look at it.
+    #[inline(always)]
     pub(super) fn fill(self, key: &FlowKey, connection: &Connection, windows: Option<&Windows>) -> u16 {
         // Relaxed: this core set the word when it freed the entry, or got it through the free
         // list's acquire.
@@ -246,15 +249,12 @@ impl<'a> Entry<'a> {
         (same && word.is_live() && !word.is_busy()).then_some(connection)
     }
 
-    /// What there is at this moment.
-    pub(super) fn snapshot(self) -> Snapshot {
-        // Acquire: pairs with the release of `fill`, `store` and `Held::keep`.
+    /// The state word of a live connection that may be evicted and that nobody is working on.
+    #[inline(always)]
+    pub(super) fn unassured(self) -> Option<Word> {
+        // Acquire: pairs with the release in `fill`, so the key read next is not older than this.
         let word = Word(self.head.state.load(Acquire));
-        match self.load(word) {
-            Some(connection) => Snapshot::Live(word, connection),
-            None if word.is_live() => Snapshot::Busy,
-            None => Snapshot::Dead,
-        }
+        (word.is_live() && !word.is_busy() && !word.status().assured()).then_some(word)
     }
 
     /// Makes this core the only one that works on the entry. `None`: another one does, or this no longer is its word.
@@ -290,6 +290,37 @@ impl<'a> Entry<'a> {
         unchanged
     }
 
+    /// True if its time may be up; else, if it is live, the deadline, or "never".
+    #[inline(always)]
+    pub(super) fn is_due(self, now_ns: u64) -> (bool, u64) {
+        // Acquire: pairs with the release of `fill`, `store` and `Held::keep`.
+        let word = Word(self.head.state.load(Acquire));
+        let expires_ns = word.deadline(self.head.deadline_low.load(Relaxed) as u32);
+        // As in `load`: both belong together only if the word is the same.
+        fence(Acquire);
+        let unsure = word.is_busy() | (Word(self.head.state.load(Relaxed)) != word);
+        let is_due = word.is_live() & (unsure | (expires_ns <= now_ns));
+        (is_due, if word.is_live() & !is_due { expires_ns } else { u64::MAX })
+    }
+
+    /// Ends the generation if its time is up.
+    #[inline(always)]
+    pub(super) fn expire<M: Mode>(self, now_ns: u64) -> Expiry {
+        let word = Word(self.head.state.load(Acquire));
+        if !word.is_live() {
+            return Expiry::Nothing;
+        }
+        match self.try_hold::<M>(word) {
+            Some(held) if held.connection.expires_ns <= now_ns => {
+                held.kill();
+                Expiry::Ended
+            }
+            Some(held) => Expiry::Until(held.release()),
+            // Somebody works on it: look again at the next packet.
+            None => Expiry::Until(now_ns.saturating_add(1)),
+        }
+    }
+
     /// Ends the generation, if this still is the entry's word. True for the one core that did it.
     pub(super) fn kill<M: Mode>(self, word: Word) -> bool {
         // The entry's new owner sees all earlier writes, and an overtaken reader that sees what the owner
@@ -319,9 +350,23 @@ impl<'a> Entry<'a> {
     pub(super) fn prefetch(self, tail_too: bool) {
         self.prefetch_head();
         if tail_too {
-            crate::table::prefetch_line(self.tail);
-            // The tail may begin in one line and end in the next.
-            crate::table::prefetch_line((&raw const *self.tail).cast::<u8>().wrapping_add(size_of::<Windows>() - 1));
+            self.tail_lines().into_iter().for_each(crate::table::prefetch_line);
         }
+    }
+
+    /// The same for a free entry, which the next insert fills.
+    #[inline(always)]
+    pub(super) fn prefetch_free(self, tail_too: bool) {
+        crate::table::prefetch_line_to_write(self.head);
+        if tail_too {
+            self.tail_lines().into_iter().for_each(crate::table::prefetch_line_to_write);
+        }
+    }
+
+    /// The tail may begin in one line and end in the next.
+    #[inline(always)]
+    fn tail_lines(self) -> [*const u8; 2] {
+        let start = (&raw const *self.tail).cast::<u8>();
+        [start, start.wrapping_add(size_of::<Windows>() - 1)]
     }
 }

@@ -25,6 +25,8 @@
 //! - **Windows.** The window data of TCP ([`Windows`]) is 44 bytes. Who works on it sets the busy bit in the state
 //!   word first; every other change of the word expects it clear.
 //! - **Expiry.** A tree of lower bounds finds the buckets in which something may have expired (`deadlines`).
+//! - **Noted absence.** A burst that finds no slot with a flow's tag notes the bucket's header. As long as the header, with
+//!   its version, is the same, the flow is not there: neither lookup nor insert search for it again.
 //!
 //! # Progress
 //! Lookups, inserts, removals, evictions and expiry are lock-free: a round is repeated only because another
@@ -36,8 +38,10 @@ mod arrivals;
 mod bucket;
 mod deadlines;
 mod entry;
+mod free;
 mod memory;
 mod mode;
+mod removal;
 mod shard;
 
 use super::sync::pause;
@@ -45,6 +49,7 @@ use super::{Fate, FlowHash, FlowTable, Geometry, Insert, Place, TableCounters};
 use crate::conntrack::{Connection, OnFull, Windows};
 use crate::packet::FlowKey;
 use deadlines::Due;
+use free::{Lane, Lanes};
 use memory::Arena;
 use shard::Shard;
 
@@ -56,6 +61,7 @@ pub struct LockFree<M = Shared> {
     shards: Vec<Shard<M>>,
     hash: FlowHash,
     arena: Arena,
+    lanes: Lanes,
 }
 
 // SAFETY: all that workers share are atomics, but for the windows, which belong to whoever is alone with
@@ -85,7 +91,7 @@ impl<M: Mode> LockFree<M> {
         let shards = || (0..geometry.shards).map(entries);
         let mut arena = Arena::new(shards().map(Shard::<M>::arena_bytes).sum());
         let shards = shards().map(|entries| Shard::new(entries, on_full, &mut arena)).collect();
-        LockFree { shards, hash, arena }
+        LockFree { shards, hash, arena, lanes: Lanes::new() }
     }
 
     /// Forgets every connection; keeps the memory.
@@ -125,6 +131,7 @@ impl<M: SharedMode> LockFree<M> {
 pub struct Worker<'a, M = Shared> {
     table: &'a LockFree<M>,
     counters: TableCounters,
+    lane: Lane<'a>,
     /// What may have expired: of which shard, and when.
     due: Due,
     due_in: u32,
@@ -133,12 +140,41 @@ pub struct Worker<'a, M = Shared> {
 
 impl<'a, M: Mode> Worker<'a, M> {
     fn new(table: &'a LockFree<M>) -> Self {
-        Worker { table, counters: TableCounters::default(), due: Due::new(), due_in: 0, due_at_ns: 0 }
+        let (lane, counters) = (table.lanes.take(), TableCounters::default());
+        Worker { table, counters, lane, due: Due::new(), due_in: 0, due_at_ns: 0 }
     }
 
     #[inline(always)]
     fn shard(&self, number: u32) -> &'a Shard<M> {
         &self.table.shards[number as usize]
+    }
+
+    /// Inserts once there is room: what has expired goes, or else a connection that may be evicted.
+    #[inline(never)]
+    fn insert_into_full(
+        &mut self,
+        place: &Place,
+        key: &FlowKey,
+        connection: &Connection,
+        windows: Option<&Windows>,
+        now_ns: u64,
+    ) -> Insert {
+        let shard = self.shard(place.shard);
+        loop {
+            let removed = shard.make_room(self.lane.number, place.hash, now_ns);
+            if removed == 0 {
+                break;
+            }
+            self.counters.swept(removed);
+            let result = shard.insert(self.lane.number, place, key, connection, windows);
+            if result != Insert::Full {
+                return result;
+            }
+        }
+        let Some(entry) = shard.evict(&self.table.hash) else { return Insert::Full };
+        self.counters.entries -= 1;
+        self.counters.evicted += 1;
+        shard.insert_as(self.lane.number, entry, place, key, connection, windows)
     }
 }
 
@@ -150,7 +186,7 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
 
     #[inline(always)]
     fn prefetch_entry(&self, place: &mut Place, uses_windows: bool) {
-        place.hint = self.shard(place.shard).prefetch_entry(place.hash, uses_windows);
+        self.shard(place.shard).prefetch_entry(self.lane.number, place, uses_windows);
     }
 
     #[inline]
@@ -164,7 +200,7 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
         let shard = self.shard(place.shard);
         let _guard = shard.lock(place.hash);
         loop {
-            let (index, word) = shard.find(place.hash, key, place.hint)?;
+            let (index, word) = shard.find(&place, key)?;
             let entry = shard.entry(index);
             if M::EXCLUSIVE || uses_windows {
                 // This is where one core may wait for another: the one that handles a packet of the same TCP
@@ -182,7 +218,7 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
                     held.keep();
                 } else {
                     held.kill();
-                    shard.bury(place.hash, index);
+                    shard.bury(self.lane.number, place.hash, index);
                     self.counters.removed(fate);
                 }
                 return Some(result);
@@ -198,7 +234,7 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
                     }
                     return Some(result);
                 }
-            } else if shard.remove(place.hash, index, word) {
+            } else if shard.remove(self.lane.number, place.hash, index, word) {
                 self.counters.removed(fate);
                 return Some(result);
             }
@@ -213,20 +249,10 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
         windows: Option<&Windows>,
         now_ns: u64,
     ) -> Insert {
-        let shard = self.shard(place.shard);
-        let mut result = shard.insert(place.hash, key, connection, windows);
-        if result == Insert::Full {
-            let removed = shard.sweep(now_ns);
-            self.counters.swept(removed);
-            if removed > 0 {
-                result = shard.insert(place.hash, key, connection, windows);
-            }
-        }
-        if result == Insert::Full && shard.evict(&self.table.hash) {
-            self.counters.entries -= 1;
-            self.counters.evicted += 1;
-            result = shard.insert(place.hash, key, connection, windows);
-        }
+        let result = match self.shard(place.shard).insert(self.lane.number, &place, key, connection, windows) {
+            Insert::Full => self.insert_into_full(&place, key, connection, windows, now_ns),
+            result => result,
+        };
         match result {
             Insert::Done => self.counters.inserted(),
             Insert::Full => self.counters.refused += 1,
@@ -248,7 +274,7 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
 
     #[inline]
     fn remove_expired(&mut self) {
-        let removed = self.shard(self.due_in).remove_due(&self.due, self.due_at_ns);
+        let removed = self.shard(self.due_in).remove_due(self.lane.number, &self.due, self.due_at_ns);
         self.due.clear();
         self.counters.swept(removed);
     }
@@ -258,7 +284,7 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
     }
 
     fn sweep(&mut self, now_ns: u64) {
-        let removed = self.table.shards.iter().map(|shard| shard.sweep(now_ns)).sum();
+        let removed = self.table.shards.iter().map(|shard| shard.sweep(self.lane.number, now_ns)).sum();
         self.counters.swept(removed);
     }
 

@@ -9,7 +9,7 @@ use crate::table::HashKey;
 use loom::sync::Arc;
 use loom::thread;
 
-const PLACE: Place = Place { shard: 0, hash: 0x1001, hint: 0 };
+const PLACE: Place = Place::new(0, 0x1001);
 
 fn key(n: u64) -> FlowKey {
     FlowKey { words: [n, n, n, n, n] }
@@ -26,7 +26,7 @@ fn insert<M: SharedMode>(table: &LockFree<M>, n: u64, expires_ns: u64) -> Insert
 
 /// A look-up that writes nothing.
 fn read<M: SharedMode>(table: &LockFree<M>, n: u64) -> Option<Connection> {
-    let (index, word) = table.shards[0].find(PLACE.hash, &key(n), 0)?;
+    let (index, word) = table.shards[0].find(&PLACE, &key(n))?;
     table.shards[0].entry(index).load(word)
 }
 
@@ -70,6 +70,60 @@ fn one_flow_one_entry_shared() {
 #[test]
 fn one_flow_one_entry_bucket_lock() {
     one_flow_one_entry::<BucketLock>();
+}
+
+/// What a burst has noted of a flow that was not there is believed only as long as it holds: the flow may have come,
+/// or come and gone, since.
+#[test]
+fn a_noted_absence_holds_no_longer_than_its_header() {
+    for stays in [true, false] {
+        loom::model(move || {
+            let table = table_of::<Shared>(2, OnFull::DropNew);
+            let mut place = PLACE;
+            let mut worker = table.worker();
+            worker.prefetch_entry(&mut place, false);
+            let writer = table.clone();
+            let other = thread::spawn(move || {
+                let result = insert(&writer, 1, 5);
+                assert!(stays || result == Insert::Exists || remove(&writer, 1));
+                result
+            });
+            let known = worker.update(place, &key(1), false, |_, _| (Fate::Keep, ())).is_some();
+            let here = known || worker.insert(place, &key(1), &connection(5), None, 0) == Insert::Done;
+            let there = other.join().unwrap();
+            assert!(here || there == Insert::Done);
+            // Never two entries of one flow.
+            assert_eq!(table.shards[0].occupied(), usize::from(read(&table, 1).is_some()));
+            assert!(!stays || table.shards[0].occupied() == 1);
+        });
+    }
+}
+
+/// Two cores free and take entries: each entry is one core's, whichever list it comes from.
+#[test]
+fn a_free_entry_is_taken_once() {
+    loom::model(|| {
+        let table = table(2);
+        let own = |flow: u64| Place::new(0, flow << 40 | flow);
+        table.worker().insert(own(1), &key(1), &connection(5), None, 0);
+        table.worker().insert(own(2), &key(2), &connection(5), None, 0);
+        let come_and_go = |table: Arc<LockFree>, old: u64, new: u64| {
+            move || {
+                let mut worker = table.worker();
+                assert!(worker.update(own(old), &key(old), false, |_, _| (Fate::Remove, ())).is_some());
+                // The other core may just have taken the entry that this one has freed, but then has freed another.
+                while worker.insert(own(new), &key(new), &connection(5), None, 0) != Insert::Done {
+                    thread::yield_now();
+                }
+            }
+        };
+        let other = thread::spawn(come_and_go(table.clone(), 1, 3));
+        come_and_go(table.clone(), 2, 4)();
+        other.join().unwrap();
+        let entry = |flow: u64| table.shards[0].find(&own(flow), &key(flow)).map(|found| found.0);
+        assert!(matches!((entry(3), entry(4)), (Some(a), Some(b)) if a != b));
+        assert!(entry(1).is_none() && entry(2).is_none());
+    });
 }
 
 /// Insert and lookup: a reader finds nothing, or a complete entry.
@@ -260,6 +314,28 @@ fn a_sweep_forgets_nothing_bucket_lock() {
     a_sweep_forgets_nothing::<BucketLock>(true);
 }
 
+/// Expiry and insert alone: an insert that leaves its bucket's bound as it is, which is low enough, is not forgotten.
+/// The sweep finds something that has expired, or only something that has moved on.
+#[test]
+fn a_sweep_forgets_no_insert() {
+    for moved in [false, true] {
+        loom::model(move || {
+            let table = table(10);
+            insert(&table, 1, 5);
+            if moved {
+                table.worker().update(PLACE, &key(1), false, |connection, _| (Fate::Keep, connection.expires_ns = 9));
+            }
+            let writer = table.clone();
+            let other = thread::spawn(move || insert(&writer, 2, 7));
+            table.worker().sweep(5);
+            assert_eq!(other.join().unwrap(), Insert::Done);
+            assert_eq!(table.shards[0].occupied(), 1 + usize::from(moved));
+            table.worker().sweep(7);
+            assert_eq!(table.shards[0].occupied(), usize::from(moved));
+        });
+    }
+}
+
 /// Expiry and lookup: a packet finds its connection as it was, or finds none and opens it anew.
 #[test]
 fn a_sweep_and_a_packet_exclude_each_other() {
@@ -303,7 +379,7 @@ fn a_hit_and_an_eviction_exclude_each_other() {
         });
         let inserted = table.worker().insert(flow(2), &key(2), &connection(5), None, 0);
         let hit = other.join().unwrap();
-        let left = table.shards[0].find(flow(1).hash, &key(1), 0).is_some();
+        let left = table.shards[0].find(&flow(1), &key(1)).is_some();
         // Refused while the packet was at work on the only entry, or because it had made it assured.
         assert_eq!(left, inserted == Insert::Full);
         assert!(hit || inserted == Insert::Done);

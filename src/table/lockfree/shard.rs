@@ -1,18 +1,19 @@
-//! A shard: buckets, entries, and the list of free entries.
+//! A shard: its memory, and how flows are found in it and inserted. How they go is in `removal`.
 
 use super::arrivals::{Arrival, Arrivals};
 use super::bucket::{
-    self, Bucket, FIRST_LINE, Guard, Overflow, SLOTS, home_of, index_if_tagged, index_in, nearest, next_header,
-    occupancy, slot_word, tag_of,
+    self, Bucket, FIRST_LINE, Guard, NOWHERE, Overflow, SLOTS, absence, home_of, index_if_tagged, index_in, nearest,
+    next_header, occupancy, slot_word, tag_of,
 };
-use super::deadlines::{Deadlines, Due, MAX_DUE};
-use super::entry::{Entry, Head, Snapshot, Tail, Word};
+use super::deadlines::Deadlines;
+use super::entry::{Entry, Head, Tail, Word};
+use super::free::FreeLists;
 use super::memory::{Arena, Array, bytes_of};
 use super::mode::{Mode, swap, take};
-use crate::conntrack::{Connection, MAX_EVICTION_CANDIDATES, OnFull, Windows};
+use crate::conntrack::{Connection, OnFull, Windows};
 use crate::packet::FlowKey;
-use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
-use crate::table::{FlowHash, Insert};
+use crate::table::sync::{AtomicU32, Ordering::*, fence};
+use crate::table::{Insert, Place};
 use std::marker::PhantomData;
 
 /// A slot holds 20 bits of entry index.
@@ -26,25 +27,15 @@ const ENTRIES_PER_BUCKET: u32 = 9;
 /// at once, as a new flow would otherwise cost a look at every slot, and a wrong guess of where they end.
 const LOOKS: usize = 2;
 
-/// What changes with inserts and removals: away from the lines that every lookup reads.
-#[repr(align(128))]
-struct FreeList {
-    /// `tag << 32 | (index + 1)` of the first free entry. The tag changes with every swap, so that
-    /// a head that came back is not taken for one that never left (Treiber, IBM RJ5118, 1986).
-    head: AtomicU64,
-    /// Entries from here on were never used.
-    fresh: AtomicU32,
-}
-
 pub(super) struct Shard<M> {
-    buckets: Array<Bucket>,
+    pub(super) buckets: Array<Bucket>,
     /// The buckets' second lines.
     overflows: Array<Overflow>,
     heads: Array<Head>,
     tails: Array<Tail>,
-    free: FreeList,
-    deadlines: Deadlines,
-    arrivals: Arrivals,
+    pub(super) free: FreeLists,
+    pub(super) deadlines: Deadlines,
+    pub(super) arrivals: Arrivals,
     mode: PhantomData<M>,
 }
 
@@ -75,7 +66,7 @@ impl<M: Mode> Shard<M> {
             overflows: arena.array(buckets),
             heads: arena.array(entries as usize),
             tails: arena.array(entries as usize),
-            free: FreeList { head: AtomicU64::new(0), fresh: AtomicU32::new(0) },
+            free: FreeLists::new(),
             deadlines: Deadlines::new(buckets),
             arrivals: Arrivals::new(if on_full == OnFull::EvictUnassured { entries } else { 0 }),
             mode: PhantomData,
@@ -84,7 +75,7 @@ impl<M: Mode> Shard<M> {
 
     /// Forgets everything. `&mut`: no worker runs, so relaxed stores do.
     pub(super) fn clear(&mut self) {
-        let used = self.free.fresh.load(Relaxed);
+        let used = self.free.fresh();
         (0..used).filter_map(|index| self.get(index)).for_each(Entry::reset);
         for (bucket, overflow) in self.buckets.iter().zip(self.overflows.iter()) {
             // Most tables are larger than their traces.
@@ -92,8 +83,7 @@ impl<M: Mode> Shard<M> {
                 bucket.slots.iter().chain(&overflow.0).for_each(|slot| slot.store(0, Relaxed));
             }
         }
-        self.free.head.store(0, Relaxed);
-        self.free.fresh.store(0, Relaxed);
+        self.free.clear();
         self.deadlines.clear();
         self.arrivals.clear();
     }
@@ -108,12 +98,14 @@ impl<M: Mode> Shard<M> {
 
     #[inline(always)]
     pub(super) fn entry(&self, index: u32) -> Entry<'_> {
-        Entry::new(&self.heads[index as usize], &self.tails[index as usize])
+        let head = &self.heads[index as usize];
+        // SAFETY: there are as many tails as heads (see `new`).
+        Entry::new(head, unsafe { self.tails.get_unchecked(index as usize) })
     }
 
     /// The entry, if there is one with this index.
     #[inline(always)]
-    fn get(&self, index: u32) -> Option<Entry<'_>> {
+    pub(super) fn get(&self, index: u32) -> Option<Entry<'_>> {
         let head = self.heads.get(index as usize)?;
         // SAFETY: there are as many tails as heads (see `new`).
         Some(Entry::new(head, unsafe { self.tails.get_unchecked(index as usize) }))
@@ -123,7 +115,7 @@ impl<M: Mode> Shard<M> {
     /// Random Integer Generation in an Interval", 2019), which need not be a power of two. Tags come
     /// from the lower half.
     #[inline(always)]
-    fn bucket_of(&self, hash: u64) -> usize {
+    pub(super) fn bucket_of(&self, hash: u64) -> usize {
         (((hash >> 32) * self.buckets.len() as u64) >> 32) as usize
     }
 
@@ -132,47 +124,58 @@ impl<M: Mode> Shard<M> {
         crate::table::prefetch_line(&raw const self.buckets[self.bucket_of(hash)]);
     }
 
-    /// Prefetches the first entry whose tag fits: nearly always the right one. Returns its slot. If none fits,
-    /// prefetches what an insert needs.
+    /// Prefetches the first entry whose tag fits: nearly always the right one. Notes its slot. If none fits,
+    /// prefetches what an insert needs, and notes under which header that was.
     #[inline(always)]
-    pub(super) fn prefetch_entry(&self, hash: u64, uses_windows: bool) -> u32 {
-        let number = self.bucket_of(hash);
-        let (bucket, tag, home) = (&self.buckets[number], tag_of(hash), home_of(hash));
-        let mut bits = occupancy(bucket.header.load(Relaxed)) & FIRST_LINE;
+    pub(super) fn prefetch_entry(&self, lane: usize, place: &mut Place, uses_windows: bool) {
+        let number = self.bucket_of(place.hash);
+        let (bucket, tag, home) = (&self.buckets[number], tag_of(place.hash), home_of(place.hash));
+        // Acquire: as in `search`, since `update` and `insert` believe what is noted.
+        let header = bucket.header.load(Acquire);
+        let mut bits = occupancy(header) & FIRST_LINE;
         for _ in 0..LOOKS {
             let bit = nearest(bits, home);
             let Some(slot) = bucket.slots.get(bit as usize) else { break };
             if let Some(entry) = index_if_tagged(slot.load(Relaxed), tag).and_then(|index| self.get(index)) {
                 entry.prefetch(uses_windows);
-                return bit;
+                place.hint = bit;
+                return;
             }
             bits &= !(1 << bit);
         }
-        self.prefetch_far(number, bits, tag, uses_windows)
+        self.prefetch_far(lane, place, number, header, uses_windows);
     }
 
-    /// The same, in these other slots. If there is none, prefetches what an insert needs. Not inlined: the
-    /// shorter way needs the registers.
+    /// The same, in all slots at once. Not inlined: the shorter way needs the registers.
     #[inline(never)]
-    fn prefetch_far(&self, number: usize, bits: u32, tag: u32, uses_windows: bool) -> u32 {
+    fn prefetch_far(&self, lane: usize, place: &mut Place, number: usize, header: u64, uses_windows: bool) {
         let bucket = &self.buckets[number];
-        let bit = (bits & bucket.tagged(tag)).trailing_zeros();
+        let bits = occupancy(header) & bucket.tagged(tag_of(place.hash));
+        let bit = bits.trailing_zeros();
         match bucket.slots.get(bit as usize).and_then(|slot| self.get(index_in(slot.load(Relaxed)))) {
-            Some(entry) => entry.prefetch(uses_windows),
-            None => self.prefetch_insert(number, uses_windows),
+            Some(entry) => {
+                entry.prefetch(uses_windows);
+                place.hint = bit;
+            }
+            None => {
+                place.hint = NOWHERE;
+                if occupancy(header) <= FIRST_LINE {
+                    place.absent = absence(header);
+                } else {
+                    crate::table::prefetch_line(&raw const self.overflows[number]);
+                }
+                crate::table::prefetch_line_to_write(bucket);
+                self.prefetch_insert(lane, number, uses_windows);
+            }
         }
-        bit
     }
 
     /// Asks for the entry that the next insert takes, and for the deadline that it notes.
-    fn prefetch_insert(&self, bucket: usize, uses_windows: bool) {
-        let next = match (self.free.head.load(Relaxed) as u32).checked_sub(1) {
-            Some(free) => free,
-            None => self.free.fresh.load(Relaxed),
-        };
-        if let Some(entry) = self.get(next) {
-            entry.prefetch(uses_windows);
-            self.deadlines.prefetch(bucket);
+    #[inline(always)]
+    fn prefetch_insert(&self, lane: usize, bucket: usize, uses_windows: bool) {
+        self.deadlines.prefetch(bucket);
+        if let Some(entry) = self.get(self.free.peek(lane)) {
+            entry.prefetch_free(uses_windows);
         }
     }
 
@@ -184,33 +187,39 @@ impl<M: Mode> Shard<M> {
 
     /// The slot of a bit in a bucket's header.
     #[inline(always)]
-    fn slot(&self, bucket: usize, bit: usize) -> &AtomicU32 {
+    pub(super) fn slot(&self, bucket: usize, bit: usize) -> &AtomicU32 {
         match bit.checked_sub(SLOTS) {
             None => &self.buckets[bucket].slots[bit],
             Some(bit) => &self.overflows[bucket].0[bit],
         }
     }
 
-    /// Index and state word of the live entry with this key. `hint`: the slot to look at first.
+    /// Index and state word of the live entry with this key.
     #[inline(always)]
-    pub(super) fn find(&self, hash: u64, key: &FlowKey, hint: u32) -> Option<(u32, Word)> {
-        self.search(self.bucket_of(hash), tag_of(hash), key, hint).1
+    pub(super) fn find(&self, place: &Place, key: &FlowKey) -> Option<(u32, Word)> {
+        self.search(self.bucket_of(place.hash), place, key).1
     }
 
     /// A header of the bucket, and the entry with this key that was reachable under it.
     #[inline(always)]
-    fn search(&self, bucket: usize, tag: u32, key: &FlowKey, hint: u32) -> (u64, Option<(u32, Word)>) {
+    fn search(&self, bucket: usize, place: &Place, key: &FlowKey) -> (u64, Option<(u32, Word)>) {
+        let tag = tag_of(place.hash);
         loop {
             // Acquire: pairs with the swap in `publish`, so the entry behind a bit is filled.
             let header = self.buckets[bucket].header.load(Acquire);
             let occupied = occupancy(header);
-            let found = match occupied >> (hint & 31) & 1 {
-                1 => self.at_slot(bucket, hint as usize & 31, tag, key),
+            let mut found = match occupied >> (place.hint & 31) & 1 {
+                1 => self.at_slot(bucket, place.hint as usize & 31, tag, key),
                 _ => None,
             };
-            let Some(found) = found.or_else(|| self.find_under(bucket, occupied, tag, key)) else {
-                return (header, None);
-            };
+            if found.is_none() {
+                // The flow was not there under this very header.
+                if absence(header) == place.absent {
+                    return (header, None);
+                }
+                found = self.find_under(bucket, occupied, tag, key);
+            }
+            let Some(found) = found else { return (header, None) };
             if M::EXCLUSIVE {
                 return (header, Some(found));
             }
@@ -267,40 +276,84 @@ impl<M: Mode> Shard<M> {
     }
 
     /// Inserts a flow that is not there. `Full` if there is neither a free entry nor a free slot.
+    #[inline(always)]
     pub(super) fn insert(
         &self,
-        hash: u64,
+        lane: usize,
+        place: &Place,
         key: &FlowKey,
         connection: &Connection,
         windows: Option<&Windows>,
     ) -> Insert {
-        let Some(index) = self.allocate() else { return Insert::Full };
-        let generation = self.entry(index).fill(key, connection, windows);
-        let _guard = self.lock(hash);
-        let result = self.publish(hash, key, slot_word(tag_of(hash), index));
-        if result == Insert::Done {
-            self.note_expiry(hash, connection.expires_ns);
-            self.arrivals.push(Arrival::new(index, generation));
-        } else {
-            self.entry(index).discard(generation);
-            self.release(index);
+        match self.allocate(lane) {
+            Some(index) => self.insert_as(lane, index, place, key, connection, windows),
+            None => Insert::Full,
         }
-        result
+    }
+
+    /// The same, as this entry, which is free and the caller's.
+    #[inline(always)]
+    pub(super) fn insert_as(
+        &self,
+        lane: usize,
+        index: u32,
+        place: &Place,
+        key: &FlowKey,
+        connection: &Connection,
+        windows: Option<&Windows>,
+    ) -> Insert {
+        let number = self.bucket_of(place.hash);
+        let bucket = &self.buckets[number];
+        let generation = self.entry(index).fill(key, connection, windows);
+        let _guard = bucket.lock::<M>();
+        let word = slot_word(tag_of(place.hash), index);
+        if !self.publish_absent(bucket, place, word) {
+            let result = self.publish(number, place, key, word);
+            if result != Insert::Done {
+                self.entry(index).discard(generation);
+                self.release(lane, index);
+                return result;
+            }
+        }
+        self.deadlines.note_inserted::<M>(number, connection.expires_ns);
+        self.arrivals.push(Arrival::new(index, generation));
+        Insert::Done
+    }
+
+    /// Makes a filled entry reachable if nothing has changed in the bucket since it was seen that the flow is not
+    /// there, and the first line has room. As nearly all inserts.
+    #[inline(always)]
+    fn publish_absent(&self, bucket: &Bucket, place: &Place, word: u32) -> bool {
+        // Relaxed: `prefetch_entry` has acquired this header.
+        let header = bucket.header.load(Relaxed);
+        let free = !occupancy(header) & FIRST_LINE;
+        let bit = nearest(free, home_of(place.hash));
+        let Some(slot) = bucket.slots.get(bit as usize) else { return false };
+        if absence(header) != place.absent || !take(slot, M::EXCLUSIVE, word) {
+            return false;
+        }
+        // As in `publish`.
+        let new = next_header(header, occupancy(header) | 1 << bit);
+        let published = swap(&bucket.header, M::EXCLUSIVE, header, new).is_ok();
+        if !published {
+            slot.store(0, Release);
+        }
+        published
     }
 
     /// Makes a filled entry reachable, unless its flow already is.
-    fn publish(&self, hash: u64, key: &FlowKey, word: u32) -> Insert {
-        let (bucket, tag) = (self.bucket_of(hash), tag_of(hash));
+    #[inline(never)]
+    fn publish(&self, bucket: usize, place: &Place, key: &FlowKey, word: u32) -> Insert {
         let mut claim: Option<Claim> = None;
         let result = loop {
             // The swap below expects the very header under which the flow was not found: it fails
             // if any flow was inserted or removed since.
-            let (header, found) = self.search(bucket, tag, key, 0);
+            let (header, found) = self.search(bucket, place, key);
             if found.is_some() {
                 break Insert::Exists;
             }
             if claim.is_none() {
-                claim = self.claim(bucket, header, word, home_of(hash));
+                claim = self.claim(bucket, header, word, home_of(place.hash));
             }
             let Some(Claim { bit, .. }) = claim else { break Insert::Full };
             let new = next_header(header, occupancy(header) | bit);
@@ -331,212 +384,21 @@ impl<M: Mode> Shard<M> {
         None
     }
 
-    /// Removes the entry if it still is what the word says.
-    pub(super) fn remove(&self, hash: u64, index: u32, word: Word) -> bool {
-        let killed = self.entry(index).kill::<M>(word);
-        if killed {
-            self.bury(hash, index);
-        }
-        killed
-    }
-
-    /// Takes a dead entry out of the bucket of its hash, and frees it. Only the core that killed it does this.
-    pub(super) fn bury(&self, hash: u64, index: u32) {
-        self.bury_in(self.bucket_of(hash), index, 0);
-    }
-
-    /// `likely`: the slot to look at first.
-    fn bury_in(&self, bucket: usize, index: u32, likely: usize) {
-        self.unlink(bucket, index, likely);
-        self.release(index);
-    }
-
-    fn unlink(&self, bucket: usize, index: u32, likely: usize) {
-        let mut header = self.buckets[bucket].header.load(Acquire);
-        let ours =
-            |bit: &usize| occupancy(header) & 1 << bit != 0 && index_in(self.slot(bucket, *bit).load(Relaxed)) == index;
-        let Some(bit) = std::iter::once(likely).chain(0..2 * SLOTS).find(ours) else {
-            unreachable_entry(index);
-            return;
-        };
-        loop {
-            let new = next_header(header, occupancy(header) & !(1 << bit));
-            // Release: the removal is visible with the new version. Acquire: for the next round.
-            match swap(&self.buckets[bucket].header, M::EXCLUSIVE, header, new) {
-                Ok(_) => break,
-                Err(current) => header = current,
-            }
-        }
-        // Release: pairs with the acquire of the next claim.
-        self.slot(bucket, bit).store(0, Release);
-    }
-
     /// A free entry.
-    fn allocate(&self) -> Option<u32> {
-        // Acquire: pairs with the release in `release`, so that the entry's next link is there.
-        let mut head = self.free.head.load(Acquire);
-        while let Some(index) = (head as u32).checked_sub(1) {
-            let next = self.entry(index).next_free().load(Relaxed);
-            let new = (head >> 32).wrapping_add(1) << 32 | u64::from(next as u32);
-            match swap(&self.free.head, M::OWNER_ONLY, head, new) {
-                Ok(_) => {
-                    self.prefetch_free(next as u32);
-                    return Some(index);
-                }
-                Err(current) => head = current,
-            }
+    #[inline(always)]
+    fn allocate(&self, lane: usize) -> Option<u32> {
+        let link = |index| self.entry(index).next_free();
+        let (index, next) = self.free.take::<M>(lane, self.heads.len() as u32, link)?;
+        // Nobody else asks for it before the next insert does.
+        if let Some(entry) = self.get(next) {
+            entry.prefetch_free(false);
         }
-        let entries = self.heads.len() as u32;
-        // Relaxed: a fresh entry has no history.
-        let index = if M::OWNER_ONLY {
-            let fresh = self.free.fresh.load(Relaxed);
-            self.free.fresh.store((fresh + 1).min(entries), Relaxed);
-            Some(fresh).filter(|n| *n < entries)?
-        } else {
-            self.free.fresh.fetch_update(Relaxed, Relaxed, |n| (n < entries).then_some(n + 1)).ok()?
-        };
-        self.prefetch_free(index + 2);
         Some(index)
     }
 
-    /// Asks for the entry of the next insert, by its index + 1: nobody else asks for it before.
-    fn prefetch_free(&self, next: u32) {
-        if let Some(entry) = next.checked_sub(1).and_then(|index| self.get(index)) {
-            entry.prefetch_head();
-        }
-    }
-
     /// Puts a dead, unreachable entry on the free list.
-    fn release(&self, index: u32) {
-        let mut head = self.free.head.load(Relaxed);
-        loop {
-            self.entry(index).next_free().store(u64::from(head as u32), Relaxed);
-            let new = (head >> 32).wrapping_add(1) << 32 | u64::from(index + 1);
-            // Release: the entry's last writes come before it is handed out again.
-            match swap(&self.free.head, M::OWNER_ONLY, head, new) {
-                Ok(_) => return,
-                Err(current) => head = current,
-            }
-        }
-    }
-
-    /// An entry of the bucket of this hash has a deadline that is new, or nearer than before.
-    #[inline(always)]
-    pub(super) fn note_expiry(&self, hash: u64, expires_ns: u64) {
-        self.deadlines.note::<M>(self.bucket_of(hash), expires_ns);
-    }
-
-    /// Finds at most so many buckets in which something may have expired, and asks for their lines.
-    pub(super) fn find_due(&self, now_ns: u64, most: usize, due: &mut Due) {
-        self.deadlines.find_due::<M>(now_ns, most, due);
-        for bucket in due.as_slice() {
-            crate::table::prefetch_line(&raw const self.buckets[*bucket as usize]);
-        }
-    }
-
-    /// Asks for the entries of these buckets, as far as they stand in the first lines.
-    pub(super) fn prefetch_due(&self, due: &Due) {
-        for bucket in due.as_slice() {
-            let bucket = &self.buckets[*bucket as usize];
-            let mut bits = occupancy(bucket.header.load(Relaxed)) & FIRST_LINE;
-            while bits != 0 {
-                let word = bucket.slots[bits.trailing_zeros() as usize].load(Relaxed);
-                self.get(index_in(word)).into_iter().for_each(Entry::prefetch_head);
-                bits &= bits - 1;
-            }
-        }
-    }
-
-    /// Removes what has expired in these buckets. Returns how many entries.
-    pub(super) fn remove_due(&self, due: &Due, now_ns: u64) -> u64 {
-        due.as_slice().iter().map(|bucket| self.sweep_bucket(*bucket as usize, now_ns)).sum()
-    }
-
-    /// Removes all that has expired. Returns how many entries. The work is in proportion to the buckets in
-    /// which something may have expired.
-    pub(super) fn sweep(&self, now_ns: u64) -> u64 {
-        let (mut removed, mut due) = (0, Due::new());
-        // Every round raises the bounds of what it has found to beyond `now_ns`; but other cores may lower
-        // some anew, for ever. A bucket is never looked through more often than there are rounds.
-        for _ in 0..=self.buckets.len().div_ceil(MAX_DUE) * 2 {
-            self.deadlines.find_first_due::<M>(now_ns, &mut due);
-            if due.as_slice().is_empty() && !self.deadlines.any_due(now_ns) {
-                break;
-            }
-            removed += self.remove_due(&due, now_ns);
-        }
-        removed
-    }
-
-    fn sweep_bucket(&self, bucket: usize, now_ns: u64) -> u64 {
-        let _guard = self.buckets[bucket].lock::<M>();
-        // Reset first, then collect: an insert in between lowers the new bound.
-        self.deadlines.begin::<M>(bucket);
-        let (mut removed, mut earliest) = (0, u64::MAX);
-        let mut bits = occupancy(self.buckets[bucket].header.load(Acquire));
-        while bits != 0 {
-            let bit = bits.trailing_zeros() as usize;
-            let index = index_in(self.slot(bucket, bit).load(Relaxed));
-            bits &= bits - 1;
-            let Some(entry) = self.get(index) else { continue };
-            let expires_ns = match entry.snapshot() {
-                Snapshot::Dead => continue,
-                Snapshot::Live(_, connection) if now_ns < connection.expires_ns => connection.expires_ns,
-                Snapshot::Live(word, _) => match entry.try_hold::<M>(word) {
-                    // Looked at once more: a packet may have moved the deadline on meanwhile.
-                    Some(held) if held.connection.expires_ns <= now_ns => {
-                        held.kill();
-                        self.bury_in(bucket, index, bit);
-                        removed += 1;
-                        continue;
-                    }
-                    Some(held) => held.release(),
-                    None => now_ns.saturating_add(1),
-                },
-                // Somebody works on it: look again at the next packet.
-                Snapshot::Busy => now_ns.saturating_add(1),
-            };
-            earliest = earliest.min(expires_ns);
-        }
-        if earliest != u64::MAX {
-            self.deadlines.note::<M>(bucket, earliest);
-        }
-        removed
-    }
-
-    /// Removes the first unassured connection in order of arrival, among few: constant work.
-    pub(super) fn evict(&self, hash: &FlowHash) -> bool {
-        for _ in 0..MAX_EVICTION_CANDIDATES {
-            let Some(arrival) = self.arrivals.pop() else { return false };
-            self.prefetch_candidates(hash);
-            let Some(entry) = self.get(arrival.index()) else { continue };
-            let key = entry.key();
-            let place = hash.hash(&key);
-            let _guard = self.lock(place);
-            let Snapshot::Live(word, connection) = entry.snapshot() else { continue };
-            if arrival == Arrival::new(arrival.index(), word.generation())
-                && key == entry.key()
-                && !connection.status.assured()
-                && entry.kill::<M>(word)
-            {
-                // The key is the killed connection's: it was read between two looks at its generation.
-                self.bury(place, arrival.index());
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Asks for what the next evictions look at: the bucket of the next candidate, whose entry was asked for
-    /// one eviction ago, and the entry of the one after it.
-    fn prefetch_candidates(&self, hash: &FlowHash) {
-        let entry = |n| self.arrivals.peek(n).and_then(|arrival| self.get(arrival.index()));
-        if let Some(next) = entry(0) {
-            self.prefetch(hash.hash(&next.key()));
-        }
-        if let Some(second) = entry(1) {
-            second.prefetch_head();
-        }
+    pub(super) fn release(&self, lane: usize, index: u32) {
+        self.free.give::<M>(lane, index, self.entry(index).next_free());
     }
 
     /// Number of occupied slots, for tests.
@@ -544,10 +406,4 @@ impl<M: Mode> Shard<M> {
     pub(super) fn occupied(&self) -> usize {
         self.buckets.iter().map(|b| occupancy(b.header.load(Acquire)).count_ones() as usize).sum()
     }
-}
-
-/// A dead entry is in its bucket until its killer takes it out.
-#[cold]
-fn unreachable_entry(index: u32) {
-    debug_assert!(false, "entry {index} was killed but is in no bucket");
 }

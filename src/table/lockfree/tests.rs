@@ -16,7 +16,7 @@ fn key(n: u64) -> FlowKey {
 /// Spreads flows over buckets badly on purpose: 64 places in all.
 fn place(n: u64) -> Place {
     let n = n % 64;
-    Place { shard: 0, hash: (n << 58) | (n * 3), hint: n as u32 }
+    Place { hint: n as u32, ..Place::new(0, (n << 58) | (n * 3)) }
 }
 
 fn connection(expires_ns: u64) -> Connection {
@@ -49,7 +49,7 @@ fn table(entries: u32) -> LockFree {
 fn every_entry_can_be_used_and_found() {
     let table = table(1000);
     let mut worker = table.worker();
-    let spread = |n: u64| Place { shard: 0, hash: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), hint: 0 };
+    let spread = |n: u64| Place::new(0, n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     for n in 0..1000 {
         assert_eq!(insert(&mut worker, spread(n), n, 100 + n, 0), Insert::Done, "{n}");
     }
@@ -87,14 +87,14 @@ fn an_overtaken_reader_notices() {
     let mut worker = table.worker();
     insert(&mut worker, place(1), 1, 10, 0);
     let shard = &table.shards[0];
-    let (index, word) = shard.find(place(1).hash, &key(1), 0).unwrap();
+    let (index, word) = shard.find(&place(1), &key(1)).unwrap();
     assert!(remove(&mut worker, place(1), 1));
     insert(&mut worker, place(2), 2, 10, 0);
     // The same entry, but another flow's.
     let stale = shard.entry(index);
     assert_eq!(stale.load(word), None);
     assert!(!stale.store(word, &connection(20)));
-    assert!(!shard.remove(place(1).hash, index, word));
+    assert!(!shard.remove(0, place(1).hash, index, word));
     assert_eq!(read(&mut worker, place(2), 2), Some((connection(10), windows(10))));
 }
 
@@ -125,6 +125,7 @@ fn clearing_forgets_everything_and_frees_every_entry() {
         for n in 0..100 {
             assert_eq!(insert(&mut worker, place(n), n, 1, 0), Insert::Done, "round {round}");
         }
+        drop(worker);
         table.clear();
         assert!(read(&mut table.worker(), place(5), 5).is_none());
     }
@@ -194,7 +195,7 @@ proptest! {
 fn two_cores_that_insert_the_same_flows_agree() {
     const FLOWS: u64 = 20_000;
     let table = table(FLOWS as u32 + 64);
-    let spread = |n: u64| Place { shard: 0, hash: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), hint: 0 };
+    let spread = |n: u64| Place::new(0, n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let insert_all = || {
         let mut worker = table.worker();
         let mut done = 0;
@@ -269,7 +270,7 @@ fn expiry_is_exact<M: Mode>(ops: &[(u64, u64, u8)], bounded: bool) {
     let geometry = Geometry { shards: 1, entries_per_shard: 2000 };
     let mut table = LockFree::<M>::of_shards(geometry, OnFull::DropNew, hash(), |_| true);
     let mut worker = table.owner();
-    let spread = |n: u64| Place { shard: 0, hash: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), hint: 0 };
+    let spread = |n: u64| Place::new(0, n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mut map: HashMap<u64, u64> = HashMap::new();
     let mut now = 0;
     for (n, span, what) in ops {
@@ -328,7 +329,7 @@ proptest! {
 fn room_is_made_without_a_look_at_every_entry() {
     let table = table(10_000);
     let mut worker = table.worker();
-    let spread = |n: u64| Place { shard: 0, hash: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), hint: 0 };
+    let spread = |n: u64| Place::new(0, n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     for n in 0..10_000u64 {
         assert_eq!(insert(&mut worker, spread(n), n, 1_000 + n, 0), Insert::Done);
     }

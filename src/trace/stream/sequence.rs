@@ -34,7 +34,7 @@ pub struct Sequence {
     pub evaluated: u64,
     /// Frames that they do not, by cause.
     pub ignored: BTreeMap<Ignored, u64>,
-    /// Where a part is selected: the frames gone through.
+    /// The frames gone through.
     seen: Summary,
 }
 
@@ -53,7 +53,8 @@ impl Sequence {
         }
     }
 
-    /// What is known of the frames gone through where not all are; see [`crate::trace::stream::Reader::summary`].
+    /// Number, time and bytes of the frames gone through, for where the reader cannot be asked: see
+    /// [`crate::trace::stream::Reader::summary`].
     pub fn seen(&self) -> &Summary {
         &self.seen
     }
@@ -66,12 +67,12 @@ impl Sequence {
     /// Puts the next batch in sequence.
     pub fn batch(&mut self, decoded: &DecodedBatch, sink: &mut impl Sink) {
         let frames = &decoded.batch.frames;
-        if !self.is_whole {
-            for frame in frames {
-                let previous_ns = (self.seen.packets > 0).then_some(self.seen.last_ns);
-                self.seen.add(frame, previous_ns);
-            }
+        for frame in [frames.first(), frames.last()].into_iter().flatten() {
+            let first_ns = if self.seen.packets == 0 { frame.time_ns } else { self.seen.first_ns.min(frame.time_ns) };
+            (self.seen.first_ns, self.seen.last_ns) = (first_ns, self.seen.last_ns.max(frame.time_ns));
+            self.seen.packets = decoded.batch.first + frames.len() as u64 - 1;
         }
+        self.seen.wire_bytes += frames.iter().map(|frame| u64::from(frame.wire)).sum::<u64>();
         let mut ignored = decoded.ignored.iter().peekable();
         for (i, (packet, at)) in decoded.packets.iter().zip(&decoded.at).enumerate() {
             while let Some((before, why)) = ignored.next_if(|(before, _)| before < at) {
