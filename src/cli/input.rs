@@ -164,9 +164,10 @@ impl Input {
         let per_packet = |from, to| clock.ns(from, to) as f64 / (summary.packets.max(1)) as f64;
         let stages = Stages { read: per_packet(start, framed), decode: per_packet(framed, done) };
         let mut trace = Trace::sequence_with(&frames, decoded, sources.config.profile, &inventory.exempt);
+        let selected = args.selection.selected(&frames);
         drop(frames);
         warnings.extend(summary.warnings());
-        warnings.extend(args.selection.apply(&mut trace)?);
+        warnings.extend(args.selection.apply(&mut trace, selected)?);
         if !args.selection.is_whole() {
             // Copies are counted with the trace.
             summary.packets = (trace.packets.len() - trace.copies.len() + trace.ignored.len()) as u64;

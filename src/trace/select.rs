@@ -4,8 +4,10 @@ use super::Trace;
 use crate::packet::Packet;
 
 /// Which frames are replayed. All conditions must hold; numbers stay those of the capture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
+    /// Of every frame of the capture, whether a filter selects it: see [`Frames::selected_by`](super::Frames::selected_by).
+    pub selected: Option<Vec<bool>>,
     /// From this time of the capture on, ns since 1970.
     pub from_ns: Option<u64>,
     /// Before this time of the capture, ns since 1970.
@@ -20,19 +22,23 @@ impl Trace {
     /// incomplete.
     pub fn select(&mut self, selection: &Selection, wanted: Option<&dyn Fn(&Packet) -> bool>) {
         let times = &self.timestamps_ns;
-        let in_time = |frame: u32| {
-            let Some(time) = times.get(frame as usize - 1) else { return false };
+        let is_part = |frame: u32| {
+            let at = frame as usize - 1;
+            let Some(time) = times.get(at) else { return false };
+            if selection.selected.as_ref().is_some_and(|selected| selected.get(at) != Some(&true)) {
+                return false;
+            }
             selection.from_ns.is_none_or(|from| from <= *time) && selection.until_ns.is_none_or(|until| *time < until)
         };
         let mut ignored: Vec<_> = match wanted {
-            None => self.ignored.iter().filter(|(frame, _)| in_time(*frame)).copied().collect(),
+            None => self.ignored.iter().filter(|(frame, _)| is_part(*frame)).copied().collect(),
             Some(_) => Vec::new(),
         };
         let mut keep: Vec<bool> = self
             .packets
             .iter()
             .zip(&self.frames)
-            .map(|(packet, frame)| in_time(*frame) && wanted.is_none_or(|wanted| wanted(packet)))
+            .map(|(packet, frame)| is_part(*frame) && wanted.is_none_or(|wanted| wanted(packet)))
             .collect();
         if let Some(limit) = selection.limit {
             let kept = self.frames.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(frame, _)| *frame);
@@ -109,12 +115,20 @@ mod tests {
     #[test]
     fn time_and_limit_count_frames_of_every_kind() {
         let mut some = trace();
-        some.select(&Selection { from_ns: Some(2), until_ns: Some(6), limit: Some(2) }, None);
+        some.select(&Selection { from_ns: Some(2), until_ns: Some(6), limit: Some(2), ..Selection::default() }, None);
         assert_eq!((some.frames.as_slice(), some.ignored.len()), (&[2][..], 1));
         assert_eq!((some.datagrams.len(), some.incomplete.as_slice()), (0, &[0][..]));
         let mut all = trace();
         all.select(&Selection::default(), None);
         assert_eq!((all.frames.len(), all.ignored.len(), all.datagrams.len()), (5, 1, 1));
+    }
+
+    #[test]
+    fn a_filter_selects_frames_of_every_kind() {
+        let mut some = trace();
+        let selected = Some(vec![false, true, true, true, false]);
+        some.select(&Selection { selected, limit: Some(2), ..Selection::default() }, None);
+        assert_eq!((some.frames.as_slice(), some.ignored.len()), (&[2][..], 1));
     }
 
     #[test]
