@@ -7,7 +7,8 @@
 use ctbench::measure::Clock;
 use ctbench::measure::statistics::median;
 use ctbench::packet::{Inside, Packet, decode_into};
-use ctbench::trace::{Batch, Capture, Frame};
+use ctbench::trace::scan::Batch;
+use ctbench::trace::{Capture, Frame};
 use etherparse::{LaxSlicedPacket, PacketBuilder, SlicedPacket};
 use std::fs::File;
 use std::hint::black_box;
@@ -106,7 +107,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let view = batch.view(frame);
         decode_one(view.bytes, view.link_type, view.wire_len, frame.time_ns);
     };
-    let touch = |frame: &[u8]| drop(black_box(frame.first()));
+    let touch = |frame: &[u8]| {
+        black_box(frame.first());
+    };
     let bare = || walk(bytes, touch);
     let by_crate = || walk_pcap_file(bytes, touch);
     let strict = || walk(bytes, |frame| drop(black_box(SlicedPacket::from_ethernet(frame))));

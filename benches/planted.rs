@@ -178,6 +178,7 @@ fn main() {
             total_ns: (SECONDS * 1e9) as u64,
             sample_ns: 20_000_000,
             latency_samples: 0,
+            stamping: None,
             seed: run as u64,
             precision: 0.0,
         };

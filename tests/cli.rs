@@ -347,13 +347,6 @@ fn an_elephant_makes_up_half_of_the_packets() {
     assert_eq!(plain, with);
 }
 
-fn assert_valid(result: &Value) {
-    let schema = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("results/schema.json")).unwrap();
-    let validator = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
-    let errors: Vec<String> = validator.iter_errors(result).map(|e| format!("{}: {e}", e.instance_path())).collect();
-    assert!(errors.is_empty(), "{errors:?}");
-}
-
 /// Packets are 1 ms apart: after the handshake the rules forbid what they have allowed.
 #[test]
 fn rule_changes_cut_stateless_flows_and_leave_tracked_ones() {

@@ -3,7 +3,7 @@
 mod common;
 
 use assert_cmd::Command;
-use common::write;
+use common::{assert_valid, write};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -180,13 +180,6 @@ fn rank_takes_the_cases_that_all_engines_ran() {
 
 fn read(folder: &Path, name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(folder.join(name)).unwrap()).unwrap()
-}
-
-fn assert_valid(result: &Value) {
-    let schema = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("results/schema.json")).unwrap();
-    let validator = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
-    let errors: Vec<String> = validator.iter_errors(result).map(|e| format!("{}: {e}", e.instance_path())).collect();
-    assert!(errors.is_empty(), "{errors:?}");
 }
 
 /// A trace of the project, replayed whole and in three shares.

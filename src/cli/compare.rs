@@ -4,6 +4,7 @@ use super::flow_log;
 use super::input::Input;
 use super::load::LoadArgs;
 use super::output::{is_stdout, write_file, write_with};
+use super::recorder::RecorderArgs;
 use super::report::{of_path, write_report};
 use super::share::{ShareArg, share};
 use super::steering::{self, SteeringArgs};
@@ -80,6 +81,8 @@ struct RunArgs {
     steering: SteeringArgs,
     #[command(flatten)]
     load: LoadArgs,
+    #[command(flatten)]
+    recorder: RecorderArgs,
     /// Replay the I-th of N shares of the flows; `ctbench merge` adds the shares up to the whole
     #[arg(long, value_name = "I/N", value_parser = share)]
     shard: Option<ShareArg>,
@@ -198,7 +201,8 @@ fn execute(
     let judge = Judge::new(&input.workload);
     let pace = args.load.pace(&input, kinds.len() * cores.len())?;
     let precision = args.precision.unwrap_or(0.0);
-    let plan = Plan { kinds, cores, baseline, pace, seconds: args.time, precision };
+    let stamping = args.recorder.stamping(pace.is_some())?;
+    let plan = Plan { kinds, cores, baseline, pace, seconds: args.time, precision, stamping };
     let bar = progress_bar(args.quiet);
     let started = std::time::SystemTime::now();
     let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
@@ -223,6 +227,7 @@ fn execute(
         changes: changes(&input.workload, &judge),
         doubts,
         pace,
+        stamping,
         results: &results,
         workload: &input.workload,
     };

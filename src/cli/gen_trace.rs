@@ -194,7 +194,7 @@ fn fit(path: &Path, inside: &[IpNet], filter: Option<Filter>) -> anyhow::Result<
     };
     let mut trace = Trace::sequence(&frames, frames.decode(&Inside::new(&inside)), Profile::Linux);
     if let Some(filter) = &filter {
-        trace.select(&Selection { selected: Some(frames.selected_by(filter)), ..Selection::default() }, None);
+        trace.select(&Selection::default(), Some(&frames.selected_by(filter)), None);
     }
     let wire = |number: u32| frames.list().get(number as usize - 1).map_or(0, |frame| frame.wire);
     Ok(synthesis::like(&trace, wire)?)

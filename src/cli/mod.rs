@@ -16,6 +16,7 @@ mod load;
 mod merge;
 mod output;
 mod rank;
+mod recorder;
 mod report;
 mod selection;
 mod share;

@@ -73,8 +73,8 @@ impl SelectionArgs {
             let start = trace.timestamps_ns.first().copied().unwrap_or(0);
             let resolve = |instant: Option<Instant>| instant.map(|instant| instant.resolve(start));
             let (from_ns, until_ns) = (resolve(self.from), resolve(self.until));
-            let selection = Selection { selected, from_ns, until_ns, limit: self.limit };
-            trace.select(&selection, None);
+            let selection = Selection { from_ns, until_ns, limit: self.limit };
+            trace.select(&selection, selected.as_deref(), None);
         }
         let done = trace.repeated(self.rounds, self.unique_flows)?;
         Ok((done.not_fresh > 0).then(|| {

@@ -118,6 +118,11 @@ impl Decision {
         (self.0 & 0xff) as usize
     }
 
+    /// A decision of this kind, without a rule.
+    pub(crate) const fn of_kind(kind: u8) -> Self {
+        Decision(kind as u32)
+    }
+
     /// One more than the largest [`Decision::kind`].
     pub const KINDS: usize = 256;
 }

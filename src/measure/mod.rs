@@ -1,9 +1,11 @@
 //! Measurement: the clock, recorders, trials, statistics. Nothing else in the crate reads a clock.
 
+mod busy;
 mod clock;
 mod cpu_time;
 pub mod fitness;
 mod host;
+mod intervals;
 mod noise;
 mod probe;
 mod recorder;
@@ -11,11 +13,13 @@ mod run;
 pub mod statistics;
 mod trials;
 
+pub use busy::Busy;
 pub use clock::{Clock, ClockFloor};
 pub use fitness::Unfit;
 pub use host::Host;
+pub use intervals::{INTERVALS, Intervals, Slots, Span};
 pub use noise::{Noise, Watch};
 pub use probe::{Probe, ProbeCost};
-pub use recorder::{Latencies, Recorder, Recording};
+pub use recorder::{Latencies, Recorder, Recording, Stamping};
 pub use run::{Checked, Control, Plan, Results, Run, check, run};
 pub use trials::{Budget, Expected, Measured, Trials, Variant};

@@ -1,7 +1,7 @@
 //! Verify, then time, and verify while timing: a whole comparison.
 
-use super::statistics::{Estimate, deviation, median_with_interval, paired_ratio};
-use super::{Budget, Clock, Expected, Measured, Probe, ProbeCost, Trials, Variant};
+use super::statistics::{Estimate, deviation, median_with_interval, paired_difference, paired_ratio};
+use super::{Budget, Clock, Expected, Measured, Probe, ProbeCost, Stamping, Trials, Variant};
 use crate::engine::Decision;
 use crate::engine::registry::Kind;
 use crate::replay::{Mode, Pace, Pool, Steered, Steering, Workload};
@@ -51,6 +51,13 @@ impl Run {
     /// The same of every block.
     pub fn ns_samples(&self) -> Vec<f64> {
         self.measured.pps.iter().map(|pps| 1e9 / pps).collect()
+    }
+
+    /// What stamping adds to a pass, in ns a packet: stamped passes against their twins. `None` if there were none.
+    pub fn stamp_cost(&self) -> Option<Estimate> {
+        let pairs = &self.measured.stamped_pairs;
+        let column = |i: usize| pairs.iter().map(|pair| pair[i]).collect::<Vec<f64>>();
+        (!pairs.is_empty()).then(|| paired_difference(&column(0), &column(1), 1))
     }
 
     /// Takes over what checking the passes of a measurement found.
@@ -148,6 +155,8 @@ pub struct Plan {
     pub seconds: f64,
     /// Enough once every throughput is known to this share of itself (half of its 95 % interval); 0: use up the time.
     pub precision: f64,
+    /// How latency passes are stamped; `None`: throughput alone.
+    pub stamping: Option<Stamping>,
 }
 
 impl Plan {
@@ -196,6 +205,9 @@ pub struct Results {
 
 /// Trials get this share of the time; the single-packet latencies the rest.
 const TRIALS_SHARE: f64 = 0.85;
+
+/// Packets whose latency is wanted, or of which one in so many is sampled.
+const LATENCY_SAMPLES: u64 = 2_000_000;
 
 /// Runs the plan: check all, then trials of all that passed.
 ///
@@ -264,7 +276,8 @@ pub fn run(
     let budget = |share: f64| Budget {
         total_ns: (plan.seconds * share * 1e9) as u64,
         sample_ns: 20_000_000,
-        latency_samples: 2_000_000,
+        latency_samples: LATENCY_SAMPLES / u64::from(plan.stamping.map_or(1, Stamping::one_in)),
+        stamping: plan.stamping,
         seed: workload.secret,
         precision: plan.precision,
     };
@@ -304,6 +317,9 @@ pub fn run(
     }
 
     drop(variants);
+    if plan.stamping.is_none() {
+        return Ok(results);
+    }
     let fewest = plan.cores.iter().min().copied().unwrap_or(1);
     let (mut kinds, mut variants, mut expected) = (Vec::new(), Vec::new(), Vec::new());
     for ((kind, pool, steered), flow_check) in

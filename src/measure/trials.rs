@@ -4,7 +4,7 @@
 //! compared in pairs.
 
 use super::statistics::{Random, deviation, median, median_with_interval};
-use super::{Clock, Noise, Recording};
+use super::{Clock, Noise, Recording, Stamping};
 use crate::engine::Decision;
 use crate::replay::{Mode, Pace, Paced, Pass};
 use crate::table::TableCounters;
@@ -56,6 +56,8 @@ pub struct Budget {
     pub sample_ns: u64,
     /// Latency values wanted from each variant.
     pub latency_samples: u64,
+    /// How latency passes are stamped. `None`: there are none.
+    pub stamping: Option<Stamping>,
     /// Seed of the order.
     pub seed: u64,
     /// Enough once every throughput is known to this share of itself, half of its 95 % interval. 0: use up the time.
@@ -75,12 +77,10 @@ pub struct Measured {
     pub steady: bool,
     /// What the system took from the workers while throughput was sampled.
     pub noise: Noise,
-    /// Latency of every packet in the stamped passes.
+    /// Latency in the stamped passes.
     pub latencies: Recording,
-    /// Time of the stamped passes in ns, and packets in them: what stamping costs.
-    pub stamped_ns: u64,
-    /// Packets in the stamped passes.
-    pub stamped_packets: u64,
+    /// What stamping costs: ns a packet of a stamped pass, and of one without stamps right before or after it.
+    pub stamped_pairs: Vec<[f64; 2]>,
     /// What open loops came to.
     pub paced: Paced,
     /// Table counters of the last pass.
@@ -106,6 +106,9 @@ const MIN_PRECISE_BLOCKS: usize = 15;
 
 /// Passes are steady when one takes at most this share more or less than the one before it.
 const STEADY: f64 = 0.05;
+
+/// A stamped pass has a twin without stamps so often: enough to know what stamping costs.
+const STAMPED_PAIRS: usize = 25;
 
 /// Warming up ends after so many passes, steady or not.
 const MAX_WARM_UP: u64 = 12;
@@ -252,6 +255,7 @@ impl<'a> Trials<'a> {
         buffers: &mut [Vec<Vec<Decision>>],
         mut progress: impl FnMut(f64),
     ) {
+        let Some(stamping) = self.budget.stamping else { return };
         let total = self.budget.total_ns.max(1);
         let mut order: Vec<usize> = (0..variants.len()).collect();
         loop {
@@ -262,7 +266,9 @@ impl<'a> Trials<'a> {
                     continue;
                 }
                 wanting = true;
-                self.latency_pass(variants[i].as_mut(), &mut buffers[i], &expected[i], &mut measured[i]);
+                let twin = (measured[i].stamped_pairs.len() < STAMPED_PAIRS).then(|| random.below(2) == 0);
+                let variant = variants[i].as_mut();
+                self.latency_pass(variant, stamping, twin, &mut buffers[i], &expected[i], &mut measured[i]);
                 progress((self.spent_ns() as f64 / total as f64).min(1.0));
             }
             if !wanting || self.spent_ns() >= total {
@@ -297,20 +303,33 @@ impl<'a> Trials<'a> {
         variant.packets() as f64 / (median(&passes) / 1e9)
     }
 
+    /// A stamped pass; `twin` asks for one without stamps beside it: true, before it.
     fn latency_pass(
         &self,
         variant: &mut dyn Variant,
+        stamping: Stamping,
+        twin: Option<bool>,
         buffers: &mut Vec<Vec<Decision>>,
         expected: &Expected,
         measured: &mut Measured,
     ) {
-        let mut pass = variant.pass(Mode::Stamped, std::mem::take(buffers));
-        measured.stamped_ns += pass.elapsed_ns;
-        measured.stamped_packets += variant.packets() as u64;
-        if let Some(latencies) = pass.latencies.take() {
-            measured.latencies.merge(&latencies);
+        let modes = match twin {
+            None => [Some(Mode::Stamped(stamping)), None],
+            Some(true) => [Some(Mode::Throughput), Some(Mode::Stamped(stamping))],
+            Some(false) => [Some(Mode::Stamped(stamping)), Some(Mode::Throughput)],
+        };
+        let mut pair = [0.0; 2];
+        for mode in modes.into_iter().flatten() {
+            let mut pass = variant.pass(mode, std::mem::take(buffers));
+            pair[usize::from(mode == Mode::Throughput)] = pass.elapsed_ns as f64 / variant.packets().max(1) as f64;
+            if let Some(latencies) = pass.latencies.take() {
+                measured.latencies.merge(&latencies);
+            }
+            self.check(variant, pass, buffers, expected, measured);
         }
-        self.check(variant, pass, buffers, expected, measured);
+        if twin.is_some() {
+            measured.stamped_pairs.push(pair);
+        }
     }
 
     /// Every pass is checked, outside its timed region.

@@ -9,6 +9,7 @@ mod paced;
 mod pass;
 mod pool;
 mod steer;
+pub mod streamed;
 mod variants;
 mod wire;
 mod world;

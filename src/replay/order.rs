@@ -136,7 +136,7 @@ impl Drop for Turns<'_> {
 mod tests {
     use super::*;
     use crate::engine::{Decision, Engine, Stamp};
-    use crate::measure::Clock;
+    use crate::measure::{Clock, Stamping};
     use crate::packet::{Direction, Packet, protocol};
     use crate::replay::{Job, Mode, Pool, Setup, Steering, Stream, pass, steer};
     use crate::table::{FlowHash, HashKey};
@@ -214,7 +214,7 @@ mod tests {
         let steered = steer(&trace, Stream::Datagrams, steering, cores, &hash, 16);
         let (pool, clock) = (Pool::new(cores).unwrap(), Clock::new());
         let job = Job { steered: &steered, pool: &pool, burst, clock: &clock };
-        for mode in [Mode::Throughput, Mode::Stamped] {
+        for mode in [Mode::Throughput, Mode::Stamped(Stamping::Every), Mode::Stamped(Stamping::Burst)] {
             let mut witness = Witness {
                 decided: (0..packets).map(|_| AtomicUsize::new(0)).collect(),
                 window: window as usize,

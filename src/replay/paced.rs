@@ -3,7 +3,7 @@
 use super::Lane;
 use super::wire::{Service, Wire};
 use crate::engine::{Decision, Engine, NoStamps};
-use crate::measure::{Clock, Latencies, Noise, Recording, Watch};
+use crate::measure::{Clock, Latencies, Noise, Recording, Slots, Watch};
 use crate::packet::Packet;
 use crate::trace::Trace;
 
@@ -143,7 +143,7 @@ pub(super) fn replay_lane_paced<E: Engine>(
 
 impl Served {
     /// The figures of what was served.
-    pub(super) fn measure(&self, due_ns: &[u64]) -> Paced {
+    pub(super) fn measure(&self, due_ns: &[u64], mut slots: Slots) -> Paced {
         let mut paced = Paced { offered: due_ns.len() as u64, lost: due_ns.len() as u64, ..Paced::default() };
         let mut from = 0;
         // What a disturbance left in the queue spoils what comes after it, until the queue was empty once.
@@ -154,15 +154,17 @@ impl Served {
             for burst in &self.bursts[from..*to] {
                 spoilt &= noise.marked_ns > 0 || !burst.was_idle;
                 paced.lost -= burst.packets.len() as u64;
-                paced.service.record(burst.done_ns - burst.handed_ns);
-                if burst.was_idle {
-                    paced.late.record(burst.handed_ns - due_ns[burst.packets.start]);
+                // A clock that goes backwards gives no value; the packets' own say that it did.
+                if let Some(ns) = burst.done_ns.checked_sub(burst.handed_ns) {
+                    paced.service.record(ns);
                 }
-                for due in &due_ns[burst.packets.clone()] {
-                    paced.latency.raw.record(burst.done_ns - due);
-                    if !spoilt {
-                        paced.latency.clean.record(burst.done_ns - due);
-                    }
+                let late = burst.handed_ns.checked_sub(due_ns[burst.packets.start]);
+                if let Some(ns) = late.filter(|_| burst.was_idle) {
+                    paced.late.record(ns);
+                }
+                for place in burst.packets.clone() {
+                    let ns = burst.done_ns.checked_sub(due_ns[place]);
+                    paced.latency.file(slots.of(place), ns, 1, !spoilt);
                 }
             }
             from = *to;

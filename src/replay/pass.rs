@@ -4,13 +4,14 @@ use super::order::{Progress, Turns};
 use super::paced::{Pace, Paced, due_times, replay_lane_paced};
 use super::{Lane, Pool, Steered};
 use crate::engine::{Decision, Engine, NoStamps, Stamp};
-use crate::measure::{Clock, Noise, Recorder, Recording, Watch};
+use crate::measure::{Clock, Noise, Recorder, Recording, Slots, Stamping, Watch};
+use crate::packet::Packet;
 use crate::table::TableCounters;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Makes the engines of a pass. The tables behind them live on between passes.
-pub trait Setup {
+pub trait Setup: Send {
     /// One core's engine.
     type Engine<'a>: Engine + Send
     where
@@ -47,8 +48,11 @@ pub struct Job<'a> {
 pub enum Mode {
     /// Closed loop, no stamps.
     Throughput,
-    /// Closed loop, a stamp a packet.
-    Stamped,
+    /// Closed loop, latencies recorded.
+    Stamped(
+        /// Which verdicts are stamped.
+        Stamping,
+    ),
     /// Open loop. Packets of one flow must meet one core, as under symmetric steering.
     Paced(
         /// When packets are due.
@@ -106,7 +110,12 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, mode: Mode, mut buffers: Vec<Vec
         let input = inputs[core].lock().ok().and_then(|mut input| input.take());
         let lane = &lanes[core];
         input.map(|(mut engine, mut decisions)| {
-            let mut recorder = (mode == Mode::Stamped).then(|| Recorder::new(job.clock));
+            let slots = || Slots::new(job.steered.span, lane.packets.len(), |place| lane.packets[place].time_ns);
+            let mut recorder = match mode {
+                // Each pass draws its samples anew.
+                Mode::Stamped(stamping) => Some(Recorder::new(job.clock, stamping, slots(), job.clock.raw())),
+                _ => None,
+            };
             let due = match mode {
                 Mode::Paced(pace) => Some((due_times(lane, first_ns, pace.rate), pace.queue)),
                 _ => None,
@@ -132,7 +141,7 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, mode: Mode, mut buffers: Vec<Vec
             let end = job.clock.raw();
             let noise = watch.window(job.clock);
             let latencies = recorder.map(Recorder::finish);
-            let paced = paced.zip(due).map(|(served, (due, _))| served.measure(&due));
+            let paced = paced.zip(due).map(|(served, (due, _))| served.measure(&due, slots()));
             Finished { start, end, decisions, counters: engine.counters(), latencies, paced, noise }
         })
     });
@@ -187,7 +196,7 @@ fn replay_lane<E: Engine>(engine: &mut E, lane: &Lane, decisions: &mut [Decision
     }
 }
 
-/// The latency loop: the same, with a stamp when a burst is handed over and one for each verdict.
+/// The latency loop: the same, with a stamp when a burst is handed over and one for each verdict, or fewer.
 /// Histograms are filled between bursts.
 fn replay_lane_stamped<E: Engine>(
     engine: &mut E,
@@ -199,10 +208,25 @@ fn replay_lane_stamped<E: Engine>(
     let packets = lane.packets.chunks(burst);
     let shards = lane.shards.chunks(burst);
     for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
-        recorder.hand_over_next();
-        engine.burst(packets, shards, decisions, recorder);
-        recorder.record();
+        recorder.hand_over_next(packets.len());
+        burst_stamped(engine, packets, shards, decisions, recorder);
     }
+}
+
+/// One burst, and its latencies.
+#[inline(always)]
+fn burst_stamped<E: Engine>(
+    engine: &mut E,
+    packets: &[Packet],
+    shards: &[u16],
+    decisions: &mut [Decision],
+    recorder: &mut Recorder,
+) {
+    match recorder.stamping() {
+        Stamping::Burst => engine.burst(packets, shards, decisions, &mut NoStamps),
+        Stamping::Sampled(_) | Stamping::Every => engine.burst(packets, shards, decisions, recorder),
+    }
+    recorder.record(packets.len());
 }
 
 /// The throughput loop where packets of one flow meet several cores: a burst begins when the order
@@ -225,10 +249,9 @@ fn replay_lane_in_turns_stamped<E: Engine>(
 ) {
     while let Some((burst, slowest_ns)) = turns.next() {
         engine.sweep_until(slowest_ns);
-        recorder.hand_over();
+        recorder.hand_over(burst.len());
         let (packets, shards) = (&lane.packets[burst.clone()], &lane.shards[burst.clone()]);
-        engine.burst(packets, shards, &mut decisions[burst], recorder);
-        recorder.record();
+        burst_stamped(engine, packets, shards, &mut decisions[burst], recorder);
     }
 }
 

@@ -1,7 +1,9 @@
 //! Steering: which core gets which packet. Where a flow lies in the table is the same under all of
 //! them: its shard is a property of the flow.
 
+use crate::engine::registry::Kind;
 use crate::engine::{Decision, Reason, State, Verdict};
+use crate::measure::Span;
 use crate::packet::{Direction, FlowKey, Packet};
 use crate::table::FlowHash;
 use crate::trace::Trace;
@@ -59,6 +61,13 @@ pub enum Stream {
     Datagrams,
 }
 
+impl Stream {
+    /// What engines of this kind see.
+    pub fn of(kind: Kind) -> Self {
+        if kind.is_stateful() { Stream::Datagrams } else { Stream::Pieces }
+    }
+}
+
 /// The packets of one core, in trace order.
 #[derive(Default)]
 pub struct Lane {
@@ -76,6 +85,8 @@ pub struct Steered {
     pub lanes: Vec<Lane>,
     /// How they were handed out.
     pub steering: Steering,
+    /// The trace's time, which latencies are shown over.
+    pub span: Span,
     stream: Stream,
     evaluated: usize,
 }
@@ -149,7 +160,7 @@ pub fn steer(trace: &Trace, stream: Stream, steering: Steering, cores: usize, ha
             }
         }
     }
-    Steered { lanes, steering, stream, evaluated: trace.packets.len() }
+    Steered { lanes, steering, span: Span::of(trace), stream, evaluated: trace.packets.len() }
 }
 
 /// The flow key with its ends in the order source, destination: what ordinary receive-side scaling

@@ -7,7 +7,7 @@ use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
 use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Verdict};
-use crate::measure::{Clock, Variant};
+use crate::measure::{Clock, Span, Variant};
 use crate::packet::Packet;
 use crate::policy::compiled::Compiled;
 use crate::policy::linear::Linear;
@@ -43,6 +43,8 @@ pub struct Workload {
     pub secret: u64,
     /// Packets handed to an engine at once.
     pub burst: usize,
+    /// The time of the whole trace, also where only a share of its flows is replayed.
+    pub span: Span,
 }
 
 impl Workload {
@@ -59,6 +61,7 @@ impl Workload {
         burst: usize,
     ) -> Self {
         let tracker = Tracker::new(&config);
+        let span = Span::of(&trace);
         let world = |rules| World::new(rules, &config);
         Workload {
             trace,
@@ -71,6 +74,7 @@ impl Workload {
             scenario_key,
             secret,
             burst,
+            span,
         }
     }
 
@@ -144,9 +148,10 @@ impl Workload {
 
     /// Steers the trace for engines of one kind.
     pub fn steered(&self, kind: Kind, cores: usize) -> Steered {
-        let stream = if kind.is_stateful() { Stream::Datagrams } else { Stream::Pieces };
         let hash = FlowHash::new(HashKey::from_seed(self.scenario_key));
-        steer(&self.trace, stream, self.steering, cores, &hash, self.geometry.shards)
+        let mut steered = steer(&self.trace, Stream::of(kind), self.steering, cores, &hash, self.geometry.shards);
+        steered.span = self.span;
+        steered
     }
 
     /// An engine that is not in the registry, ready to be replayed. `steered` must have a lane for each of its cores.
@@ -206,39 +211,47 @@ impl Workload {
         if steered.steering != Steering::Symmetric && !kind.is_shared() {
             return None;
         }
-        let job = Job { steered, pool, burst, clock };
+        self.assemble(kind, pool.cores(), Preloaded { workload: self, job: Job { steered, pool, burst, clock } })
+    }
+
+    /// Builds an engine's setup and hands it on. `None` if its rules were not given.
+    pub(super) fn assemble<'a, U: Use<'a>>(&'a self, kind: Kind, cores: usize, user: U) -> Option<U::Made> {
         if self.world(kind).is_some_and(World::has_paths) {
-            self.variant_over::<Paths<Linear>, Paths<Compiled>>(kind, job)
+            self.assemble_over::<Paths<Linear>, Paths<Compiled>, U>(kind, cores, user)
         } else {
-            self.variant_over::<Linear, Compiled>(kind, job)
+            self.assemble_over::<Linear, Compiled, U>(kind, cores, user)
         }
     }
 
     /// The same, over rules in these two forms.
-    fn variant_over<'a, L: Form + 'a, C: Form + 'a>(
+    fn assemble_over<'a, L: Form + 'a, C: Form + 'a, U: Use<'a>>(
         &'a self,
         kind: Kind,
-        job: Job<'a>,
-    ) -> Option<Box<dyn Variant + 'a>> {
-        let cores = job.pool.cores();
+        cores: usize,
+        user: U,
+    ) -> Option<U::Made> {
         match kind {
-            Kind::Null => boxed(self, job, NullSetup { cores }),
-            Kind::StatelessLinear => self.stateless::<L>(job),
-            Kind::StatelessCompiled => self.stateless::<C>(job),
-            Kind::Reference => boxed(self, job, ReferenceSetup { workload: self }),
-            Kind::StatefulPerCoreLinear => self.owned::<L, _>(job, |owned| self.per_core(owned)),
-            Kind::StatefulPerCoreCompiled => self.owned::<C, _>(job, |owned| self.per_core(owned)),
-            Kind::StatefulOwnerLinear => self.owned::<L, _>(job, |owned| self.our_table::<OwnerOnly>(owned)),
-            Kind::StatefulLockFreeLinear => self.shared::<L, _>(job, self.lock_free()),
-            Kind::StatefulLockFreeCompiled => self.shared::<C, _>(job, self.lock_free()),
-            Kind::StatefulBucketLockLinear => self.shared::<L, _>(job, self.our_table::<BucketLock>(&|_| true)),
-            Kind::StatefulLockedLinear => self.shared::<L, _>(job, Locked::new(self.geometry, self.config.on_full)),
+            Kind::Null => Some(user.setup(NullSetup { cores })),
+            Kind::StatelessLinear => self.stateless::<L, U>(cores, user),
+            Kind::StatelessCompiled => self.stateless::<C, U>(cores, user),
+            Kind::Reference => Some(user.setup(ReferenceSetup { workload: self })),
+            Kind::StatefulPerCoreLinear => self.owned::<L, _, U>(cores, user, |owned| self.per_core(owned)),
+            Kind::StatefulPerCoreCompiled => self.owned::<C, _, U>(cores, user, |owned| self.per_core(owned)),
+            Kind::StatefulOwnerLinear => self.owned::<L, _, U>(cores, user, |owned| self.our_table::<OwnerOnly>(owned)),
+            Kind::StatefulLockFreeLinear => self.shared::<L, _, U>(cores, user, self.lock_free()),
+            Kind::StatefulLockFreeCompiled => self.shared::<C, _, U>(cores, user, self.lock_free()),
+            Kind::StatefulBucketLockLinear => {
+                self.shared::<L, _, U>(cores, user, self.our_table::<BucketLock>(&|_| true))
+            }
+            Kind::StatefulLockedLinear => {
+                self.shared::<L, _, U>(cores, user, Locked::new(self.geometry, self.config.on_full))
+            }
             #[cfg(feature = "contenders")]
-            Kind::StatefulPapayaLinear => self.contender::<L, crate::table::papaya::Papaya>(job),
+            Kind::StatefulPapayaLinear => self.contender::<L, U, crate::table::papaya::Papaya>(cores, user),
             #[cfg(feature = "contenders")]
-            Kind::StatefulDashMapLinear => self.contender::<L, crate::table::dashmap::Dash>(job),
+            Kind::StatefulDashMapLinear => self.contender::<L, U, crate::table::dashmap::Dash>(cores, user),
             #[cfg(feature = "contenders")]
-            Kind::StatefulSccLinear => self.contender::<L, crate::table::scc::Scc>(job),
+            Kind::StatefulSccLinear => self.contender::<L, U, crate::table::scc::Scc>(cores, user),
         }
     }
 
@@ -255,39 +268,43 @@ impl Workload {
     }
 
     /// An engine without a table.
-    fn stateless<'a, R: Form + 'a>(&'a self, job: Job<'a>) -> Option<Box<dyn Variant + 'a>> {
+    fn stateless<'a, R: Form + 'a, U: Use<'a>>(&'a self, cores: usize, user: U) -> Option<U::Made> {
         let rules = Epochs::new(R::of(self.acl.as_ref()?))?;
-        let cores = job.pool.cores();
-        boxed(self, job, StatelessSetup { rules, cores })
+        Some(user.setup(StatelessSetup { rules, cores }))
     }
 
     /// An engine with a table for each core, for the shards that the core owns.
-    fn owned<'a, R: Form + 'a, T: OwnedTable + 'a>(
+    fn owned<'a, R: Form + 'a, T: OwnedTable + 'a, U: Use<'a>>(
         &'a self,
-        job: Job<'a>,
+        cores: usize,
+        user: U,
         table: impl Fn(&dyn Fn(u32) -> bool) -> T,
-    ) -> Option<Box<dyn Variant + 'a>> {
-        let cores = job.pool.cores();
+    ) -> Option<U::Made> {
         let tables = (0..cores).map(|core| table(&|shard| shard as usize % cores == core)).collect();
-        boxed(self, job, OwnedSetup { parts: self.parts::<R>()?, tables, allowance: self.allowance() })
+        Some(user.setup(OwnedSetup { parts: self.parts::<R>()?, tables, allowance: self.allowance() }))
     }
 
     /// An engine with one table for all cores.
-    fn shared<'a, R: Form + 'a, T: SharedTable + 'a>(
+    fn shared<'a, R: Form + 'a, T: SharedTable + 'a, U: Use<'a>>(
         &'a self,
-        job: Job<'a>,
+        cores: usize,
+        user: U,
         table: T,
-    ) -> Option<Box<dyn Variant + 'a>> {
-        let cores = job.pool.cores();
-        boxed(self, job, SharedSetup { parts: self.parts::<R>()?, table, cores, allowance: self.allowance() })
+    ) -> Option<U::Made> {
+        Some(user.setup(SharedSetup { parts: self.parts::<R>()?, table, cores, allowance: self.allowance() }))
     }
 
     #[cfg(feature = "contenders")]
-    fn contender<'a, L: Form + 'a, M: crate::table::contender::Map + 'a>(
+    fn contender<'a, L: Form + 'a, U: Use<'a>, M: crate::table::contender::Map + 'a>(
         &'a self,
-        job: Job<'a>,
-    ) -> Option<Box<dyn Variant + 'a>> {
-        self.shared::<L, _>(job, crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full))
+        cores: usize,
+        user: U,
+    ) -> Option<U::Made> {
+        self.shared::<L, _, U>(
+            cores,
+            user,
+            crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full),
+        )
     }
 
     fn allowance(&self) -> Option<Allowance> {
@@ -426,8 +443,27 @@ struct Prepared<'a, S> {
     setup: S,
 }
 
-fn boxed<'a, S: Setup + 'a>(workload: &'a Workload, job: Job<'a>, setup: S) -> Option<Box<dyn Variant + 'a>> {
-    Some(Box::new(Prepared { workload, job, setup }))
+/// What becomes of an engine's setup.
+pub(super) trait Use<'a> {
+    /// What it is made into.
+    type Made;
+
+    /// Makes it.
+    fn setup<S: Setup + 'a>(self, setup: S) -> Self::Made;
+}
+
+/// For replays of a trace that is steered already.
+struct Preloaded<'a> {
+    workload: &'a Workload,
+    job: Job<'a>,
+}
+
+impl<'a> Use<'a> for Preloaded<'a> {
+    type Made = Box<dyn Variant + 'a>;
+
+    fn setup<S: Setup + 'a>(self, setup: S) -> Box<dyn Variant + 'a> {
+        Box::new(Prepared { workload: self.workload, job: self.job, setup })
+    }
 }
 
 impl<S: Setup> Variant for Prepared<'_, S> {

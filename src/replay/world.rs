@@ -132,7 +132,7 @@ impl World {
     }
 
     /// For the reference engine.
-    pub(super) fn reference(&self) -> Vec<reference::Rules<'_>> {
+    pub(in crate::replay) fn reference(&self) -> Vec<reference::Rules<'_>> {
         let untracked = self.linear.iter().map(|epoch| &epoch.rules.untracked);
         let rules = self.written.iter().zip(untracked);
         let plain = rules.map(|(epoch, untracked)| reference::Rules {

@@ -1,7 +1,7 @@
 //! The result JSON. Its schema is `results/schema.json`.
 
-use super::{Report, text};
-use crate::measure::{Recording, Run};
+use super::Report;
+use crate::measure::{Latencies, Recording, Run, Span, Stamping};
 use crate::replay::{Pace, Rate};
 use base64::Engine as _;
 use hdrhistogram::Histogram;
@@ -76,7 +76,7 @@ pub fn document(report: &Report) -> Value {
         "single_packet_latency": report.results.alone.iter().map(|(kind, cores, measured)| json!({
             "engine": kind.name(),
             "cores": cores,
-            "latency_ns": latency(&measured.latencies, "every", report),
+            "latency_ns": report.stamping.map(|stamping| latency(&measured.latencies, stamping, report)),
         })).collect::<Vec<_>>(),
         "controls": report.results.controls.iter().map(|control| json!({
             "engine": control.kind.name(),
@@ -101,6 +101,9 @@ pub fn document(report: &Report) -> Value {
 fn run_value(report: &Report, run: &Run) -> Value {
     let about = &report.about;
     let measured = run.error.is_none() && !run.measured.pps.is_empty();
+    let stamps = run.stamp_cost().filter(|_| measured);
+    let perturbation =
+        stamps.map(|cost| json!({ "ns": cost.value, "ci95": cost.ci95, "pairs": run.measured.stamped_pairs.len() }));
     json!({
         "engine": run.kind.name(),
         "cores": run.cores,
@@ -138,16 +141,21 @@ fn run_value(report: &Report, run: &Run) -> Value {
             "ratio_to_probe": report.results.probe.map(|(_, cost)| run.ns_per_packet() / cost.line_ns),
         })),
         "latency_ns": match report.pace {
-            Some(_) if run.error.is_none() => Some(latency(&run.measured.paced.latency, "burst", report)),
+            Some(_) if run.error.is_none() => Some(latency(&run.measured.paced.latency, Stamping::Burst, report)),
             Some(_) => None,
-            None => measured.then(|| latency(&run.measured.latencies, "every", report)),
+            None => report.stamping.filter(|_| measured).map(|stamping| {
+                let mut value = latency(&run.measured.latencies, stamping, report);
+                value["perturbation"] = json!(perturbation);
+                value
+            }),
         },
         "stages_ns_per_packet": {
             "read": about.read_ns,
             "decode": about.decode_ns,
             "steer": null,
             "evaluate": measured.then(|| run.ns_per_packet()),
-            "stamps": measured.then(|| text::stamp_cost(run)),
+            "stamps": stamps.map(|cost| cost.value),
+            "record": stamps.map(|cost| cost.value),
         },
         "table": run.measured.counters.map(|c| json!({
             "capacity": report.workload.geometry.capacity(),
@@ -192,15 +200,41 @@ fn paced(run: &Run, pace: Pace) -> Value {
     })
 }
 
-fn latency(recording: &Recording, recorder: &str, report: &Report) -> Value {
+fn latency(recording: &Recording, stamping: Stamping, report: &Report) -> Value {
     let mut value = quantiles(recording.raw.histogram());
-    value["recorder"] = json!(recorder);
+    value["recorder"] = json!(stamping.name());
+    value["one_in"] = json!(stamping.one_in());
     value["beyond_one_minute"] = json!(recording.raw.beyond());
+    value["clock_backwards"] = json!(recording.backwards);
     value["clock_floor_p50"] = json!(report.clock_floor.p50);
     value["histogram"] = json!(encoded(recording.raw.histogram()));
     value["marked_share"] = json!(recording.noise.marked_share());
     value["clean"] = quantiles(recording.clean.histogram());
+    value["intervals"] = intervals(recording, report.workload.span);
     value
+}
+
+/// Over the trace's time; intervals without a packet are left out.
+fn intervals(recording: &Recording, span: Span) -> Value {
+    let seconds = |intervals: u64| (u128::from(span.interval_ns()) * u128::from(intervals)) as f64 / 1e9;
+    let value = |(number, latencies): (usize, &Latencies)| {
+        interval(seconds(number as u64), seconds(number as u64 + 1), latencies.histogram())
+    };
+    recording.intervals.recorded().map(value).collect()
+}
+
+/// One of them.
+pub(super) fn interval(start_s: f64, end_s: f64, h: &Histogram<u64>) -> Value {
+    json!({
+        "start_s": start_s,
+        "end_s": end_s,
+        "count": h.len(),
+        "p50": h.value_at_quantile(0.5),
+        "p99": h.value_at_quantile(0.99),
+        "p99_9": h.value_at_quantile(0.999),
+        "max": h.max(),
+        "histogram": encoded(h),
+    })
 }
 
 pub(super) fn quantiles(h: &Histogram<u64>) -> Value {

@@ -4,7 +4,7 @@
 //! buckets. What cannot be added (percentiles of undisturbed windows, whose histograms are not kept; the probe) is left
 //! out. A share's peak of the table is added to the others', which may be more than ever was there at once.
 
-use super::json::{encoded, quantiles};
+use super::json::{encoded, interval, quantiles};
 use super::result::{Latency, ResultError, ResultFile, Run, Share};
 use crate::measure::statistics::{claim, median_with_interval, paired_difference, paired_ratio};
 use hdrhistogram::Histogram;
@@ -351,7 +351,28 @@ fn latency(parts: &[(&ResultFile, &Latency, &Value)]) -> Result<Value, MergeErro
     value["beyond_one_minute"] = json!(parts.iter().map(|(_, latency, _)| latency.beyond_one_minute).sum::<u64>());
     value["clock_floor_p50"] = json["clock_floor_p50"].clone();
     value["histogram"] = json!(encoded(&all));
+    value["intervals"] = intervals(parts)?;
     Ok(value)
+}
+
+/// Those that begin at the same time of the trace, added up. Results of releases that knew none have none.
+fn intervals(parts: &[(&ResultFile, &Latency, &Value)]) -> Result<Value, MergeError> {
+    let mut merged: Vec<(f64, f64, Histogram<u64>)> = Vec::new();
+    for (file, latency, _) in parts {
+        for one in &latency.intervals {
+            let wrong = |problem: String| file.wrong("latency_ns.intervals.histogram", problem);
+            let histogram = one.decoded().ok_or_else(|| wrong("is missing".into()))?.map_err(wrong)?;
+            match merged.iter_mut().find(|(start, ..)| *start == one.start_s) {
+                Some((_, _, sum)) => {
+                    sum.auto(true);
+                    sum.add(&histogram).map_err(|error| wrong(error.to_string()))?;
+                }
+                None => merged.push((one.start_s, one.end_s, histogram)),
+            }
+        }
+    }
+    merged.sort_by(|a, b| a.0.total_cmp(&b.0));
+    Ok(merged.iter().map(|(start, end, histogram)| interval(*start, *end, histogram)).collect())
 }
 
 fn alone(files: &[ResultFile]) -> Result<Value, MergeError> {

@@ -20,7 +20,7 @@ pub mod verdicts;
 
 use crate::engine::registry::Kind;
 use crate::measure::statistics::{Estimate, claim, paired_difference, paired_ratio};
-use crate::measure::{ClockFloor, Host, Results, Run, Unfit};
+use crate::measure::{ClockFloor, Host, Results, Run, Stamping, Unfit};
 use crate::replay::{Pace, Steering, Workload};
 use crate::trace::Elephant;
 use crate::verify::Change;
@@ -83,6 +83,8 @@ pub struct Report<'a> {
     pub changes: Vec<Change>,
     /// The pace of an open loop.
     pub pace: Option<Pace>,
+    /// How latency passes were stamped, if there were any.
+    pub stamping: Option<Stamping>,
     /// Reasons to doubt the figures.
     pub doubts: Vec<Unfit>,
     /// The figures.

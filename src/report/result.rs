@@ -381,6 +381,40 @@ pub struct Latency {
     /// Without those windows.
     #[serde(default)]
     pub clean: Option<Box<Latency>>,
+    /// Over the trace's time.
+    #[serde(default)]
+    pub intervals: Vec<Interval>,
+}
+
+/// Latencies of the packets of one stretch of the trace's time.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[allow(missing_docs)] // Their names say it.
+pub struct Interval {
+    /// In s of packet time after the trace's first packet.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub start_s: f64,
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub end_s: f64,
+    #[serde(default)]
+    pub count: u64,
+    #[serde(default)]
+    pub p50: Option<u64>,
+    #[serde(default)]
+    pub p99: Option<u64>,
+    #[serde(default)]
+    pub p99_9: Option<u64>,
+    #[serde(default)]
+    pub max: Option<u64>,
+    /// HdrHistogram V2, compressed, base64.
+    #[serde(default)]
+    pub histogram: Option<String>,
+}
+
+impl Interval {
+    /// The whole distribution; `None` if the file has none.
+    pub fn decoded(&self) -> Option<Result<Histogram<u64>, String>> {
+        self.histogram.as_deref().map(decode)
+    }
 }
 
 /// With bursts of one packet.

@@ -1,7 +1,7 @@
 //! The terminal's report.
 
 use super::{About, Comparison, Report};
-use crate::measure::{Latencies, Measured, Recording, Run};
+use crate::measure::{Latencies, Measured, Recording, Run, Stamping};
 use crate::replay::{Pace, Rate, Steering};
 use crate::table::TableCounters;
 use crate::verify::{Change, FlowTally};
@@ -210,6 +210,9 @@ fn clean_table(rows: &str, width: usize) -> String {
 }
 
 fn latency_columns(histogram: &Histogram<u64>) -> String {
+    if histogram.is_empty() {
+        return format!("{:>8}", "-").repeat(QUANTILES.len()) + &format!("{:>9}", "-");
+    }
     let mut columns: String =
         QUANTILES.iter().map(|(q, _)| format!("{:>8}", time(histogram.value_at_quantile(*q)))).collect();
     let _ = write!(columns, "{:>9}", time(histogram.max()));
@@ -312,20 +315,13 @@ fn notes(report: &Report) -> String {
     let measured: Vec<&Run> = results.runs.iter().filter(|run| !run.measured.pps.is_empty()).collect();
     let Some(blocks) = measured.iter().map(|run| run.measured.pps.len()).min() else { return text };
     let passes: u64 = measured.iter().map(|run| run.measured.passes).sum();
-    let stamping: Vec<f64> = measured.iter().map(|run| stamp_cost(run)).collect();
-    let (low, high) = stamping.iter().fold((f64::MAX, f64::MIN), |(l, h), s| (l.min(*s), h.max(*s)));
     let burst = report.workload.burst;
     let _ = writeln!(
         text,
         "\nThroughput: median of {blocks} interleaved blocks (± half of its 95 % interval), {} passes in all, the verdicts of each checked; records preloaded, no clock read inside.",
         thousands(passes)
     );
-    let _ = writeln!(
-        text,
-        "Latency: from when a burst of {burst} is handed over until the packet's verdict is known; separate passes, a stamp a packet. Two clock readings lie {} apart (p50; p99 {}); stamping changes a pass by {low:+.1} to {high:+.1} ns a packet.",
-        time(report.clock_floor.p50),
-        time(report.clock_floor.p99)
-    );
+    text.push_str(&recorder(report, &measured, burst));
     for control in &results.controls {
         let _ = writeln!(
             text,
@@ -387,6 +383,33 @@ fn notes(report: &Report) -> String {
     text
 }
 
+/// How latency was recorded, and what that did to it.
+fn recorder(report: &Report, measured: &[&Run], burst: usize) -> String {
+    let Some(stamping) = report.stamping else {
+        return "Latency: not recorded (--recorder off).\n".into();
+    };
+    let until = match stamping {
+        Stamping::Burst => "until all of it are decided; separate passes, one stamp a burst".to_owned(),
+        Stamping::Sampled(n) => {
+            format!(
+                "until the packet's verdict is known; separate passes, a stamp for one packet in {n}, drawn at random"
+            )
+        }
+        Stamping::Every => "until the packet's verdict is known; separate passes, a stamp a packet".to_owned(),
+    };
+    let costs: Vec<f64> = measured.iter().filter_map(|run| run.stamp_cost()).map(|cost| cost.value).collect();
+    let (low, high) = costs.iter().fold((f64::MAX, f64::MIN), |(l, h), s| (l.min(*s), h.max(*s)));
+    let adds = match costs.is_empty() {
+        true => String::new(),
+        false => format!("; the stamps add {low:+.1} to {high:+.1} ns a packet (passes with and without, in pairs)"),
+    };
+    format!(
+        "Latency: from when a burst of {burst} is handed over {until}. Two clock readings lie {} apart (p50; p99 {}){adds}.\n",
+        time(report.clock_floor.p50),
+        time(report.clock_floor.p99)
+    )
+}
+
 /// Where it was measured, and why to doubt it.
 fn machine(report: &Report) -> String {
     let mut text = String::new();
@@ -405,11 +428,6 @@ fn machine(report: &Report) -> String {
 
 fn cores_of(cores: usize) -> String {
     if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") }
-}
-
-/// What stamps add, in ns a packet.
-pub(super) fn stamp_cost(run: &Run) -> f64 {
-    run.measured.stamped_ns as f64 / run.measured.stamped_packets.max(1) as f64 - run.ns_per_packet()
 }
 
 fn two(measured: &Measured) -> String {

@@ -52,19 +52,10 @@ impl Capture {
         self
     }
 
-    /// The captures of a folder, by name. Their packets are put in order of time.
+    /// The captures of a folder. Their packets are put in order of time.
     fn add_folder(&mut self, folder: &Path) -> Result<(), TraceError> {
-        let io = |source| TraceError::Io { path: folder.to_owned(), source };
-        let mut paths = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            if path.is_file() {
-                paths.push(path);
-            }
-        }
-        paths.sort();
         let before = self.sources.len();
-        for path in paths {
+        for path in files_of(folder)? {
             match Source::open(&path).and_then(|source| source.check().map(|()| source)) {
                 Ok(source) => self.sources.push(source),
                 Err(TraceError::Empty(path) | TraceError::NotACapture { path, .. }) => self.skipped.push(path),
@@ -89,7 +80,7 @@ impl Capture {
 
     /// The (first) file's name.
     pub fn path(&self) -> &Path {
-        self.sources.first().map_or(Path::new(""), |source| &source.path)
+        self.sources.first().map_or(Path::new(""), |source| &source.origin.path)
     }
 
     /// SHA-256 of the file as it is, in hexadecimal; of several, of their bytes one after the other.
@@ -100,14 +91,26 @@ impl Capture {
     }
 }
 
+/// The files of a folder, by name.
+pub(super) fn files_of(folder: &Path) -> Result<Vec<PathBuf>, TraceError> {
+    let io = |source| TraceError::Io { path: folder.to_owned(), source };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.is_file() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
 impl Source {
     /// That it is a capture, or at least compressed: of what, is seen when it is decompressed.
     fn check(&self) -> Result<(), TraceError> {
-        match self.packing {
+        match self.origin.packing {
             Some(_) => Ok(()),
-            None => {
-                Records::begin(&self.bytes).map(drop).map_err(|why| super::frames::no_records(self, why, &self.bytes))
-            }
+            None => Records::begin(&self.bytes).map(drop).map_err(|why| self.origin.no_records(why, &self.bytes)),
         }
     }
 }

@@ -5,12 +5,12 @@
 //! errors, cut packets) is kept until then.
 
 use super::activity::{Activity, BURST};
-use super::fragments::Reassembly;
 use super::info::{SIZES, size_class};
 use super::scan::Batch;
+use super::sequence::Sequencer;
 use super::{Capture, Summary, TraceError, guess};
 use crate::conntrack::MAX_TIME_NS;
-use crate::packet::{Ignored, Inside, Packet, View, decode, decode_into, ends, flags, piece};
+use crate::packet::{Ignored, Inside, Packet, View, decode, decode_into, ends, flags};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -150,9 +150,8 @@ impl Census {
 
 impl Found {
     fn add_kept(&mut self, kept: &[Kept], inside: &Inside) {
-        let mut reassembly = Reassembly::default();
-        let mut now_ns = 0;
-        for (position, Kept { number, time_ns, link_type, wire_len, bytes }) in (0..).zip(kept) {
+        let mut sequencer = Sequencer::default();
+        for Kept { number, time_ns, link_type, wire_len, bytes } in kept {
             let mut packet = match decode(bytes, *link_type, *wire_len, *time_ns, inside) {
                 Ok(packet) => packet,
                 Err(why) => {
@@ -166,10 +165,9 @@ impl Found {
             self.activity.add(&packet, *number);
             if packet.has(flags::FRAGMENT) {
                 self.fragments += 1;
-                now_ns = now_ns.max(*time_ns);
-                packet.time_ns = now_ns;
-                let piece = piece(bytes, *link_type, *wire_len);
-                let whole = piece.and_then(|piece| reassembly.add(piece, position, &packet));
+                packet.time_ns = sequencer.time_ns(*time_ns);
+                let view = View { bytes, link_type: *link_type, wire_len: *wire_len };
+                let whole = sequencer.piece(view, *number, &packet);
                 self.datagrams += usize::from(whole.is_some());
             }
         }

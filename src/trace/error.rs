@@ -22,8 +22,8 @@ pub enum TraceError {
     Empty(PathBuf),
     /// What cannot be mapped does not fit into memory.
     #[error(
-        "{path}: its bytes need more than half of the free memory ({limit} bytes); write them to a plain capture file, \
-         which need not fit, or split it, for example with editcap -c"
+        "{path}: its bytes need more than half of the free memory ({limit} bytes); replay, compare and verify take any \
+         amount with --stream; else write them to a plain capture file, which need not fit"
     )]
     TooLarge {
         /// The file.
@@ -61,6 +61,9 @@ pub enum TraceError {
         /// What is wrong, and what is allowed.
         problem: &'static str,
     },
+    /// A header trace is made a capture in memory.
+    #[error("{0} is a list of packet headers, which cannot be streamed: leave out --stream")]
+    HeadersStreamed(PathBuf),
     /// More frames than frame numbers.
     #[error("{0} holds more than 4,294,967,295 packets; split it, for example with editcap")]
     TooManyPackets(PathBuf),

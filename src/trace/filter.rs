@@ -139,8 +139,8 @@ mod compiled {
 
     fn is_beginning(text: &str) -> bool {
         let open = text.matches('(').count().saturating_sub(text.matches(')').count());
-        let compiles = |end: &&str| compile(&format!("{text}{end}{}", ")".repeat(open)), USUAL[0]).is_ok();
-        ENDS.iter().any(|end| compiles(&end))
+        let compiles = |end: &str| compile(&format!("{text}{end}{}", ")".repeat(open)), USUAL[0]).is_ok();
+        ENDS.iter().any(|end| compiles(end))
     }
 }
 

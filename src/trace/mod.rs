@@ -7,7 +7,8 @@
 //! Trace::sequence  what needs the order: packet time that never goes back, fragments
 //! ```
 //!
-//! The steps are separate so that each can be timed by itself.
+//! The steps are separate so that each can be timed by itself. Two ways do without the list of frames: [`stream`], in
+//! trace order and of any size, and [`Capture::scan`], in any order and on all cores, for counting.
 
 mod activity;
 mod capture;
@@ -16,6 +17,7 @@ mod elephant;
 mod error;
 mod filter;
 mod fragments;
+mod framer;
 mod frames;
 mod guess;
 mod headers;
@@ -25,11 +27,12 @@ mod pcap;
 mod pcapng;
 mod record;
 mod rounds;
-mod scan;
+pub mod scan;
 mod select;
 mod sequence;
 mod share;
 mod source;
+pub mod stream;
 mod summary;
 pub mod synthesis;
 mod unpack;
@@ -44,7 +47,6 @@ pub use fragments::Datagram;
 pub use frames::{Frame, Frames};
 pub use info::Info;
 pub use rounds::{Rounds, RoundsError};
-pub use scan::Batch;
 pub use select::Selection;
 pub use sequence::{Decoded, Trace};
 pub use summary::{Cut, Summary};

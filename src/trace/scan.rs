@@ -67,7 +67,7 @@ impl Capture {
         work: impl Fn(&mut S, &Batch) + Sync,
     ) -> Result<(Vec<S>, Summary), TraceError> {
         match self.sources.as_slice() {
-            [source] if source.packing.is_none() => {
+            [source] if source.origin.packing.is_none() => {
                 let (states, mut summary) = self.scan_file(source, threads, &new, &work)?;
                 summary.changes.extend(source.change());
                 summary.skipped.clone_from(&self.skipped);
@@ -92,7 +92,7 @@ impl Capture {
         work: &(impl Fn(&mut S, &Batch) + Sync),
     ) -> Result<(Vec<S>, Summary), TraceError> {
         let bytes: &[u8] = &source.bytes;
-        let begin = || Records::begin(bytes).map_err(|why| super::frames::no_records(source, why, bytes));
+        let begin = || Records::begin(bytes).map_err(|why| source.origin.no_records(why, bytes));
         let (records, at) = begin()?;
         let turn = Turn { window: 0, at, frames: 0, previous_ns: None, stop: None, records };
         let windows =
@@ -135,7 +135,7 @@ impl Capture {
             Some(Stop::Damaged(reason)) => Some(reason),
         };
         if let Some(reason) = reason {
-            let (path, packets) = (source.path.clone(), summary.packets);
+            let (path, packets) = (source.origin.path.clone(), summary.packets);
             summary.cuts.push(Cut { path, offset: turn.at as u64, reason, packets });
         }
         Ok((states, summary))

@@ -1,9 +1,9 @@
 //! The small sequential stage after decoding: what depends on the order of packets.
 
-use super::fragments::Datagram;
-use super::{Frames, fragments::Reassembly};
+use super::Frames;
+use super::fragments::{Datagram, Reassembly, Whole};
 use crate::conntrack::{MAX_TIME_NS, Profile};
-use crate::packet::{Exempt, Ignored, Packet, flags, piece, protocol};
+use crate::packet::{Exempt, Ignored, Packet, View, flags, piece, protocol};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -49,8 +49,7 @@ impl Trace {
     ) -> Self {
         let mut trace =
             Trace { timestamps_ns: frames.list().iter().map(|frame| frame.time_ns).collect(), ..Trace::default() };
-        let mut reassembly = Reassembly::default();
-        let mut now_ns = 0;
+        let mut sequencer = Sequencer::default();
         let results = decoded.chunks.into_iter().flatten();
         for ((number, frame), result) in (1u32..).zip(frames.list()).zip(results) {
             let mut packet = match result.and_then(|packet| not_exempt(packet, profile, exempt)) {
@@ -60,26 +59,59 @@ impl Trace {
                     continue;
                 }
             };
-            // Of evaluated packets only: a stray frame from the future must not stop the clock.
-            now_ns = now_ns.max(frame.time_ns.min(MAX_TIME_NS));
-            packet.time_ns = now_ns;
+            packet.time_ns = sequencer.time_ns(frame.time_ns);
             let position = trace.packets.len() as u32;
             trace.packets.push(packet);
             trace.frames.push(number);
-            if packet.has(flags::FRAGMENT) {
-                let view = frames.view(frame);
-                let piece = piece(view.bytes, view.link_type, view.wire_len);
-                trace.datagrams.extend(piece.and_then(|piece| reassembly.add(piece, position, &packet)));
+            if packet.has(flags::FRAGMENT)
+                && let Some(whole) = sequencer.piece(frames.view(frame), u64::from(position), &packet)
+            {
+                let pieces = whole.pieces.into_iter().map(|piece| piece as u32).collect();
+                trace.datagrams.push(Datagram { completing: position, pieces, packet: whole.packet });
             }
         }
-        let mut completed = vec![false; trace.packets.len()];
-        for datagram in &trace.datagrams {
-            completed[datagram.completing as usize] = true;
-            datagram.pieces.iter().for_each(|piece| completed[*piece as usize] = true);
-        }
-        let pieces = trace.packets.iter().enumerate().filter(|(_, packet)| packet.has(flags::FRAGMENT));
-        trace.incomplete = pieces.map(|(i, _)| i).filter(|i| !completed[*i]).map(|i| i as u32).collect();
+        sequencer.end();
+        trace.incomplete = sequencer.take_lost().into_iter().map(|piece| piece as u32).collect();
+        trace.incomplete.sort_unstable();
         trace
+    }
+}
+
+/// What the packets before say of a packet.
+#[derive(Default)]
+pub(super) struct Sequencer {
+    now_ns: u64,
+    reassembly: Reassembly,
+}
+
+impl Sequencer {
+    /// Packet time of the next evaluated packet, whose frame has this time.
+    #[inline(always)]
+    pub(super) fn time_ns(&mut self, frame_ns: u64) -> u64 {
+        // Of evaluated packets only: a stray frame from the future must not stop the clock.
+        self.now_ns = self.now_ns.max(frame_ns.min(MAX_TIME_NS));
+        self.now_ns
+    }
+
+    /// Takes a fragment in. The datagram, if this completes it.
+    pub(super) fn piece(&mut self, view: View, number: u64, packet: &Packet) -> Option<Whole> {
+        match piece(view.bytes, view.link_type, view.wire_len) {
+            Some(piece) => self.reassembly.add(piece, number, packet),
+            None => {
+                self.reassembly.lose(number);
+                None
+            }
+        }
+    }
+
+    /// Fragments that are known by now to be part of no whole datagram, in any order.
+    pub(super) fn take_lost(&mut self) -> Vec<u64> {
+        self.reassembly.take_lost()
+    }
+
+    /// No more packets come.
+    pub(super) fn end(&mut self) {
+        self.reassembly.end();
     }
 }
 
@@ -96,7 +128,7 @@ impl Trace {
 
 /// Sets aside what neither security groups nor network ACLs filter. The resolver at the VPC's base address plus
 /// two, and default routers, are known from an inventory only: a capture does not tell the VPC's address range.
-fn not_exempt(packet: Packet, profile: Profile, more: &HashMap<IpAddr, Exempt>) -> Result<Packet, Ignored> {
+pub(super) fn not_exempt(packet: Packet, profile: Profile, more: &HashMap<IpAddr, Exempt>) -> Result<Packet, Ignored> {
     if profile == Profile::Linux {
         return Ok(packet);
     }

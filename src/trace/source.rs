@@ -3,19 +3,25 @@
 use super::unpack::Packing;
 use super::{TraceError, headers};
 use memmap2::Mmap;
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
+/// What a file is called, and how it is compressed, if it is.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    pub(super) path: PathBuf,
+    pub(super) packing: Option<Packing>,
+}
+
 /// One file, or standard input.
 pub(super) struct Source {
-    pub(super) path: PathBuf,
+    pub(super) origin: Origin,
     pub(super) bytes: Bytes,
     /// The header trace that `bytes` were made of, if it is one.
     pub(super) headers: Option<Bytes>,
-    /// How it is compressed, if it is.
-    pub(super) packing: Option<Packing>,
     /// The mapped file, to see whether it changed.
     file: Option<File>,
 }
@@ -74,22 +80,31 @@ impl Source {
         }
         if headers::recognise(&bytes) {
             let made = Bytes::Mapped(headers::capture(path, &bytes)?);
-            return Ok(Source { path: path.to_owned(), packing: None, bytes: made, headers: Some(bytes), file: None });
+            let origin = Origin { path: path.to_owned(), packing: None };
+            return Ok(Source { origin, bytes: made, headers: Some(bytes), file: None });
         }
-        Ok(Source { path: path.to_owned(), packing: Packing::of(&bytes), bytes, headers: None, file })
+        let origin = Origin { path: path.to_owned(), packing: Packing::of(&bytes) };
+        Ok(Source { origin, bytes, headers: None, file })
     }
 
     /// What happened to the file since it was opened, if anything.
     pub(super) fn change(&self) -> Option<String> {
         let now = self.file.as_ref()?.metadata().ok()?.len();
-        let then = self.bytes.len() as u64;
-        let how = match now.cmp(&then) {
-            std::cmp::Ordering::Equal => return None,
-            std::cmp::Ordering::Greater => "grew",
-            std::cmp::Ordering::Less => "shrank",
-        };
-        let path = self.path.display();
-        Some(format!("{path} {how} from {then} to {now} bytes while it was read: what it held at first is used"))
+        change(&self.origin.path, self.bytes.len() as u64, now)
+    }
+}
+
+/// How a file has changed that had so many bytes and now has so many, if it has.
+pub(super) fn change(path: &Path, then: u64, now: u64) -> Option<String> {
+    let path = path.display();
+    match now.cmp(&then) {
+        Ordering::Equal => None,
+        Ordering::Greater => {
+            Some(format!("{path} grew from {then} to {now} bytes while it was read: what it held at first is used"))
+        }
+        Ordering::Less => {
+            Some(format!("{path} shrank from {then} to {now} bytes while it was read: what was left of it is used"))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Decompression, in a thread of its own.
 
-use std::io::{self, Read};
+use crate::measure::Busy;
+use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -39,8 +40,8 @@ impl Packing {
         }
     }
 
-    /// Every member of a compressed file, one after the other.
-    fn reader<'a>(self, packed: &'a [u8]) -> io::Result<Box<dyn Read + 'a>> {
+    /// Every member of what is compressed, one after the other.
+    fn reader<'a>(self, packed: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             // `GzDecoder` would stop after the first member.
             Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
@@ -51,13 +52,13 @@ impl Packing {
 }
 
 /// Lz4's decoder says that it is done after each member.
-struct Lz4<'a>(lz4_flex::frame::FrameDecoder<&'a [u8]>);
+struct Lz4<R: BufRead>(lz4_flex::frame::FrameDecoder<R>);
 
-impl Read for Lz4<'_> {
+impl<R: BufRead> Read for Lz4<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.0.read(into)? {
-                0 if !into.is_empty() && !self.0.get_ref().is_empty() => continue,
+                0 if !into.is_empty() && !self.0.get_mut().fill_buf()?.is_empty() => continue,
                 count => return Ok(count),
             }
         }
@@ -76,23 +77,59 @@ pub(super) fn unpack<T>(packed: &[u8], packing: Packing, receive: impl FnOnce(Re
     })
 }
 
-fn send(packed: &[u8], packing: Packing, to: &SyncSender<Chunk>) {
-    let mut reader = match packing.reader(packed) {
-        Ok(reader) => reader,
-        // The receiver is gone when it has seen enough.
-        Err(error) => return drop(to.send(Err(error))),
-    };
-    loop {
+/// The same of a stream, whose end may be far: the chunks as they come.
+pub(super) fn unpack_stream(
+    packed: impl BufRead + Send + 'static,
+    packing: Packing,
+    busy: Busy,
+) -> io::Result<Receiver<Chunk>> {
+    let (sender, receiver) = sync_channel(WAITING);
+    thread::Builder::new().name("unpack".into()).spawn(move || {
+        send(packed, packing, &sender);
+        busy.add_this_thread();
+    })?;
+    Ok(receiver)
+}
+
+fn send(packed: impl BufRead, packing: Packing, to: &SyncSender<Chunk>) {
+    match packing.reader(packed) {
+        Ok(reader) => {
+            for chunk in Chunks::of(reader) {
+                // The receiver is gone when it has seen enough.
+                if to.send(chunk).is_err() {
+                    return;
+                }
+            }
+        }
+        Err(error) => drop(to.send(Err(error))),
+    }
+}
+
+/// What a reader gives, in chunks. What was whole before an error comes before it.
+pub(super) struct Chunks<R> {
+    /// `None` after the end or an error.
+    reader: Option<R>,
+    error: Option<io::Error>,
+}
+
+impl<R: Read> Chunks<R> {
+    pub(super) fn of(reader: R) -> Self {
+        Chunks { reader: Some(reader), error: None }
+    }
+}
+
+impl<R: Read> Iterator for Chunks<R> {
+    type Item = Chunk;
+
+    fn next(&mut self) -> Option<Chunk> {
+        let Some(reader) = &mut self.reader else { return self.error.take().map(Err) };
         let mut chunk = Vec::with_capacity(HEADROOM + CHUNK as usize);
         chunk.resize(HEADROOM, 0);
-        let result = reader.by_ref().take(CHUNK).read_to_end(&mut chunk);
-        // What was whole before an error is used.
-        let ended = chunk.len() == HEADROOM;
-        if (!ended && to.send(Ok(chunk)).is_err()) || (ended && result.is_ok()) {
-            return;
+        if let Err(error) = reader.take(CHUNK).read_to_end(&mut chunk) {
+            (self.reader, self.error) = (None, Some(error));
+        } else if chunk.len() == HEADROOM {
+            self.reader = None;
         }
-        if let Err(error) = result {
-            return drop(to.send(Err(error)));
-        }
+        if chunk.len() == HEADROOM { self.error.take().map(Err) } else { Some(Ok(chunk)) }
     }
 }

@@ -9,14 +9,18 @@ use crate::trace::Trace;
 ///
 /// `decisions` stand in the order of [`Trace::packets`].
 pub fn of(trace: &Trace, decisions: &[Decision]) -> u64 {
-    let term = |frame: u32, decision: &Decision| {
-        mix(u64::from(frame) << 8 | (decision.verdict() as u64) << 4 | decision.state() as u64)
-    };
-    let terms = trace.frames.iter().zip(decisions).map(|(frame, decision)| term(*frame, decision));
+    let terms = trace.frames.iter().zip(decisions).map(|(frame, decision)| term(u64::from(*frame), *decision));
     terms.fold(0, u64::wrapping_add)
 }
 
+/// What one packet adds to the sum.
+#[inline(always)]
+pub fn term(frame: u64, decision: Decision) -> u64 {
+    mix(frame << 8 | (decision.verdict() as u64) << 4 | decision.state() as u64)
+}
+
 /// The finaliser of SplitMix64.
+#[inline(always)]
 fn mix(mut z: u64) -> u64 {
     z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -12,4 +12,4 @@ mod tally;
 pub use changes::{Change, changes};
 pub use flow_check::{FlowCheck, FlowTally};
 pub use judge::{Judge, first_difference};
-pub use tally::{Tally, tracked_share};
+pub use tally::{Counts, PART, Tally, tracked_share};

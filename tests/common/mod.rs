@@ -225,3 +225,11 @@ pub fn verdicts(workload: &Workload, stateful: bool) -> Vec<Verdict> {
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "engines disagree: {all:?}");
     all.swap_remove(0)
 }
+
+/// A result follows `results/schema.json`.
+pub fn assert_valid(result: &serde_json::Value) {
+    let schema = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("results/schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
+    let errors: Vec<String> = validator.iter_errors(result).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+}

@@ -1,0 +1,112 @@
+//! Engines at the end of their lanes.
+
+use super::lanes::LaneBatch;
+use crate::engine::registry::Kind;
+use crate::engine::{Decision, Engine, NoStamps};
+use crate::measure::Busy;
+use crate::replay::Setup;
+use crate::replay::variants::{Use, Workload};
+use crate::table::TableCounters;
+use crate::verify::Counts;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread;
+
+/// An engine that takes packets as they come.
+pub trait Serve: Send {
+    /// Decides on all packets of the lanes, one thread a lane, with empty tables. What the bursts take is added to
+    /// `busy`.
+    fn serve(&mut self, lanes: Vec<Receiver<Arc<LaneBatch>>>, busy: &Busy) -> Served;
+
+    /// Bytes of table memory.
+    fn table_bytes(&self) -> u64;
+
+    /// Bytes of it in huge pages, where the table asks for them and the system tells.
+    fn huge_bytes(&self) -> Option<u64>;
+}
+
+/// What it came to.
+#[derive(Default)]
+pub struct Served {
+    /// The decisions; all fragments of a datagram have the datagram's.
+    pub counts: Counts,
+    /// The tables' counters, summed over cores.
+    pub counters: Option<TableCounters>,
+}
+
+struct Streamed<S> {
+    setup: S,
+    burst: usize,
+}
+
+/// Makes a setup an engine that takes packets as they come.
+struct Streams {
+    burst: usize,
+}
+
+impl<'a> Use<'a> for Streams {
+    type Made = Box<dyn Serve + 'a>;
+
+    fn setup<S: Setup + 'a>(self, setup: S) -> Box<dyn Serve + 'a> {
+        Box::new(Streamed { setup, burst: self.burst })
+    }
+}
+
+impl Workload {
+    /// Builds an engine for packets that come over so many lanes, steered symmetrically. `None` if its rules were not
+    /// given.
+    pub fn served(&self, kind: Kind, cores: usize) -> Option<Box<dyn Serve + '_>> {
+        self.assemble(kind, cores, Streams { burst: self.burst })
+    }
+}
+
+impl<S: Setup> Serve for Streamed<S> {
+    fn serve(&mut self, lanes: Vec<Receiver<Arc<LaneBatch>>>, busy: &Busy) -> Served {
+        let burst = self.burst;
+        let engines = self.setup.engines();
+        let served = thread::scope(|scope| {
+            let workers: Vec<_> = engines
+                .into_iter()
+                .zip(lanes)
+                .map(|(engine, lane)| scope.spawn(move || serve_lane(engine, &lane, burst, busy)))
+                .collect();
+            workers.into_iter().map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        let served: Vec<Served> = served;
+        let mut all = Served::default();
+        for lane in served {
+            all.counts.merge(&lane.counts);
+            if let Some(counters) = lane.counters {
+                all.counters.get_or_insert_default().merge(&counters);
+            }
+        }
+        all
+    }
+
+    fn table_bytes(&self) -> u64 {
+        self.setup.table_bytes()
+    }
+
+    fn huge_bytes(&self) -> Option<u64> {
+        self.setup.huge_bytes()
+    }
+}
+
+fn serve_lane<E: Engine>(mut engine: E, lane: &Receiver<Arc<LaneBatch>>, burst: usize, busy: &Busy) -> Served {
+    let mut decisions: Vec<Decision> = Vec::new();
+    let mut counts = Counts::default();
+    for batch in lane {
+        decisions.resize(batch.packets.len(), Decision::default());
+        busy.time(|| {
+            let (packets, shards) = (batch.packets.chunks(burst), batch.shards.chunks(burst));
+            for ((packets, shards), decisions) in packets.zip(shards).zip(decisions.chunks_mut(burst)) {
+                engine.burst(packets, shards, decisions, &mut NoStamps);
+            }
+        });
+        batch.numbers.iter().zip(&decisions).for_each(|(number, decision)| counts.add(*number, *decision));
+        for (at, fragments) in &batch.fragments {
+            fragments.iter().for_each(|number| counts.add(*number, decisions[*at]));
+        }
+    }
+    Served { counts, counters: engine.counters() }
+}
