@@ -77,6 +77,7 @@ fn help_is_stable() {
         "merge",
         "info",
         "gen",
+        "engines",
         "completions",
         "man",
     ];

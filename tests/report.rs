@@ -1,12 +1,13 @@
-//! `ctbench report`: every format, hostile content, and the page in a real browser.
+//! `ctbench report`: every format, and hostile content. The page in a real browser is in `report_page.rs`.
 
 mod common;
 
 use assert_cmd::Command;
+use common::results::{engine, intervals, result, search, sweep};
 use common::write;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tempfile::tempdir;
 
 /// Runs and returns (exit code, stdout, stderr).
@@ -16,51 +17,6 @@ fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     let (stdout, stderr) = (text(output.stdout), text(output.stderr));
     assert!(!stderr.contains("panicked"), "{stderr}");
     (output.status.code().unwrap(), stdout, stderr)
-}
-
-/// A histogram of 1,000 values from 100 ns up, as the recorder writes it.
-fn histogram(scale: u64) -> String {
-    use base64::Engine as _;
-    use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
-    let mut histogram = hdrhistogram::Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
-    (1..=1000u64).for_each(|n| histogram.record(scale * n * n / 100 + 100).unwrap());
-    let mut bytes = Vec::new();
-    V2DeflateSerializer::new().serialize(&histogram, &mut bytes).unwrap();
-    base64::engine::general_purpose::STANDARD.encode(bytes)
-}
-
-fn engine(name: &str, cores: u64, mpps: f64) -> Value {
-    let samples: Vec<f64> = (0..20).map(|n| 1e6 * mpps * (1.0 + 0.001 * f64::from(n % 5))).collect();
-    json!({
-        "engine": name, "cores": cores, "steering": "symmetric", "load": "closed", "packets": 100,
-        "verdicts": { "accept": 90, "drop": 9, "ignored": 1 },
-        "outcomes": { "accept: tracked": 90, "drop: no rule": 9, "ignored: not-ip": 1 },
-        "digest": "00000000000000ff", "imbalance": 1.0,
-        "throughput": { "pps": 1e6 * mpps, "ci95": [0.99e6 * mpps, 1.01e6 * mpps], "samples_pps": samples, "passes": 40 },
-        "latency_ns": { "recorder": "every", "count": 1000, "p50": 100, "p90": 200, "p99": 2_000, "p99_9": 30_000, "p99_99": 400_000, "max": 5_000_000, "histogram": histogram((1000.0 / mpps) as u64) },
-        "stages_ns_per_packet": { "read": 5.0, "decode": 20.5, "steer": null, "evaluate": 1e3 / mpps, "stamps": 9.0 },
-        "table": if name.starts_with("stateful") { json!({ "capacity": 65_536, "peak_entries": 5, "inserts": 6, "expired": 1, "evicted": 0, "full_drops": 0, "bytes": 1 << 20 }) } else { Value::Null },
-        "error": null,
-    })
-}
-
-fn result() -> Value {
-    let compared = |engine: &str, ratio: f64, verdict: &str| {
-        json!({
-            "engine": engine, "baseline": "stateless-linear", "cores": 1, "ratio": ratio, "ci95": [ratio * 0.95, ratio * 1.05],
-            "extra_ns": 10.0, "extra_ns_ci95": [9.0, 11.0], "verdict": verdict
-        })
-    };
-    json!({
-        "schema": 1, "ctbench": { "version": "9.9.9", "commit": "abc" }, "command": "ctbench compare --time 1", "started": 1_700_000_000,
-        "host": { "cpu": "A CPU", "cores": 2, "platform": "linux-x86_64", "kernel": "6.1" },
-        "scenario": { "name": "A visit", "trace": "trace.pcap", "trace_sha256": "0".repeat(64), "packets": 100, "evaluated": 99, "flows": 5, "duration_s": 1.0, "inside": "10.0.0.0/8", "rules": { "security_groups": 3, "network_acl": null } },
-        "settings": { "burst": 32, "conntrack": { "profile": "linux" } },
-        "worlds": { "stateful_only_accepts": 0, "stateless_only_accepts": 0, "comparable": true },
-        "doubts": ["the machine was busy"],
-        "runs": [engine("null", 1, 400.0), engine("stateless-linear", 1, 60.0), engine("stateful-lockfree-linear", 1, 16.0)],
-        "comparisons": [compared("null", 6.7, "faster"), compared("stateful-lockfree-linear", 0.267, "slower")],
-    })
 }
 
 /// Writes the result and returns its report in this format.
@@ -75,21 +31,173 @@ fn report(folder: &Path, result: &Value, format: &str) -> String {
 fn text_formats_are_stable() {
     let folder = tempdir().unwrap();
     let at = folder.path();
-    for format in ["md", "csv", "openmetrics"] {
+    for format in ["md", "txt", "csv", "openmetrics"] {
         insta::assert_snapshot!(format!("report_{format}"), report(at, &result(), format));
     }
     assert_eq!(serde_json::from_str::<Value>(&report(at, &result(), "json")).unwrap(), result());
-    for (format, file) in [("hgrm", "out-1-null-1-symmetric.hgrm"), ("svg", "out-1-2.svg")] {
+    for format in ["hgrm", "svg"] {
         let (code, _, stderr) = run(at, &["report", "result.json", "-o", &format!("out.{format}")]);
         assert_eq!(code, 0, "{stderr}");
-        insta::assert_snapshot!(format!("report_{format}"), fs::read_to_string(at.join(file)).unwrap());
     }
+    let written = |file: &str| fs::read_to_string(at.join(file)).unwrap();
+    insta::assert_snapshot!("report_hgrm", written("out-1-null-1-symmetric.hgrm"));
+    // Charts 1 and 2 are lines of many points: what they show is compared with the JSON in the browser.
+    for (chart, name) in [(3, "ratios"), (4, "floor"), (5, "stages"), (6, "outcomes")] {
+        insta::assert_snapshot!(
+            format!("report_svg_{name}"),
+            written(&format!("out-1-{chart}.svg")).replace("><", ">\n<")
+        );
+    }
+    assert!(!at.join("out-1-7.svg").exists());
     let (code, _, stderr) = run(at, &["report", "result.json", "--format", "hgrm"]);
     assert_eq!(code, 1);
     assert!(stderr.contains("hgrm writes 3 files"), "{stderr}");
     let (code, _, stderr) = run(at, &["report", "result.json", "-o", "report.docx"]);
     assert_eq!(code, 1);
     assert!(stderr.contains("no format is called `docx`; there are html, md,"), "{stderr}");
+}
+
+/// The page without its style, script and pictures, which have tests of their own.
+#[test]
+fn the_page_is_stable() {
+    let folder = tempdir().unwrap();
+    let mut page = report(folder.path(), &result(), "html");
+    for (begin, end) in [("<style>", "</style>"), ("<script>", "</script>"), ("script-src '", "'"), ("<svg", "</svg>")]
+    {
+        let parts: Vec<String> = page.split(begin).map(str::to_owned).collect();
+        let kept = parts[1..].iter().map(|part| part.split_once(end).unwrap().1);
+        page = std::iter::once(parts[0].as_str()).chain(kept).collect::<Vec<_>>().join("…");
+    }
+    insta::assert_snapshot!(page.replace("><", ">\n<"));
+}
+
+/// An open loop at this pace.
+fn paced(pps: f64, p99: u64) -> Value {
+    let mut paced = result();
+    paced["runs"].as_array_mut().unwrap().remove(0);
+    for run in paced["runs"].as_array_mut().unwrap() {
+        run["load"] = json!("paced");
+        run["offered_pps"] = json!(pps);
+        run["throughput"] = Value::Null;
+        run["latency_ns"]["p99"] = json!(p99);
+        run["lost"] = json!(5);
+        run["paced"] = json!({ "offered": 1_000 });
+    }
+    paced["comparisons"] = json!([]);
+    paced
+}
+
+#[test]
+fn several_results_are_shown_together() {
+    let folder = tempdir().unwrap();
+    let at = folder.path();
+    write(at, "a.json", result().to_string());
+    let mut other = result();
+    other["scenario"]["name"] = json!("Two filters");
+    other["worlds"] = json!({ "stateful_only_accepts": 50, "stateless_only_accepts": 0, "comparable": false });
+    write(at, "b.json", other.to_string());
+    write(at, "slow.json", paced(1e5, 9_000).to_string());
+    write(at, "fast.json", paced(1e6, 700_000).to_string());
+    let (code, md, stderr) = run(at, &["report", "a.json", "b.json", "slow.json", "fast.json", "--format", "md"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    insta::assert_snapshot!("report_across", md.split("</details>").next().unwrap());
+    let (code, _, stderr) = run(at, &["report", "a.json", "b.json", "slow.json", "fast.json", "-o", "all.svg"]);
+    assert_eq!(code, 0, "{stderr}");
+    let load = fs::read_to_string(at.join("all-0-1.svg")).unwrap();
+    insta::assert_snapshot!("report_svg_load", load.replace("><", ">\n<"));
+    // Of one pace alone there is no curve, and one result alone has nothing across.
+    let (_, page, _) = run(at, &["report", "a.json", "slow.json", "--format", "html"]);
+    assert!(!page.contains("Latency against offered load") && page.contains("What remembering costs"));
+    let (_, page, _) = run(at, &["report", "a.json", "--format", "html"]);
+    assert!(!page.contains("What remembering costs"));
+}
+
+#[test]
+fn sweeps_and_searches_have_charts_and_tables() {
+    let folder = tempdir().unwrap();
+    let at = folder.path();
+    insta::assert_snapshot!("report_sweep", report(at, &sweep(), "md"));
+    run(at, &["report", "result.json", "-o", "map.svg"]);
+    let map = fs::read_to_string(at.join("map-1-1.svg")).or_else(|_| fs::read_to_string(at.join("map.svg"))).unwrap();
+    insta::assert_snapshot!("report_svg_map", map.replace("><", ">\n<"));
+    let text = report(at, &search(), "txt");
+    assert!(text.contains("NDR   2.500        2.500        2.600  found"), "{text}");
+    let page = report(at, &search(), "html");
+    assert!(page.contains("null: 2 Mpps offered: p99 2.00 us, p50 500 ns, 0.000 % lost"), "{page}");
+    assert!(page.contains("null: 3 Mpps offered: p99 900 us, p50 500 ns, 7.000 % lost"));
+    // One combination is no map, and figures that are none are no combination.
+    let mut none = sweep();
+    for point in none["sweep"]["points"].as_array_mut().unwrap().iter_mut().skip(2) {
+        point["mpps"] = Value::Null;
+    }
+    assert!(!report(at, &none, "html").contains("<svg"));
+    none["sweep"]["points"] = json!([]);
+    for format in ["html", "md", "txt", "csv", "openmetrics"] {
+        assert!(!report(at, &none, format).contains("NaN"), "{format}");
+    }
+}
+
+/// Its output on a terminal, where `script` (util-linux) can make one.
+fn on_a_terminal(folder: &Path, no_colour: &str) -> Option<String> {
+    let program = assert_cmd::cargo::cargo_bin("ctbench");
+    let output = std::process::Command::new("script")
+        .args(["-qec", &format!("{} report result.json", program.display()), "/dev/null"])
+        .current_dir(folder)
+        .env("TERM", "xterm-256color")
+        .env_remove("CLICOLOR")
+        .env("NO_COLOR", no_colour)
+        .output()
+        .ok()?;
+    assert!(output.status.success());
+    Some(String::from_utf8(output.stdout).unwrap().replace('\r', ""))
+}
+
+#[test]
+fn colours_are_for_terminals_unless_the_user_says_no() {
+    let folder = tempdir().unwrap();
+    let at = folder.path();
+    let plain = report(at, &result(), "txt");
+    assert!(plain.contains('█') && !plain.contains('\u{1b}'));
+    let Some(coloured) = on_a_terminal(at, "") else {
+        eprintln!("SKIPPED: no `script` (util-linux) to make a terminal");
+        return;
+    };
+    assert!(coloured.contains("\u{1b}[35m"), "{coloured}");
+    assert_eq!(on_a_terminal(at, "1").unwrap(), plain, "text is what a terminal gets, and without colours the same");
+}
+
+/// What the result says of differing flows is what `explain` says.
+#[test]
+fn differences_are_those_that_explain_finds() {
+    let folder = tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scenario = "traces/forgotten-ephemeral-ports";
+    let json = folder.path().join("result.json");
+    let compare = ["compare", scenario, "--engine", "stateless-linear", "--cores", "1", "--time", "0.01", "--quiet"];
+    let (code, _, stderr) = run(root, &[&compare[..], &["--json", json.to_str().unwrap()]].concat());
+    assert_eq!(code, 0, "{stderr}");
+    let result: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let (_, explained, _) = run(root, &["explain", scenario, "--differing", "--format", "json"]);
+    let explained: Value = serde_json::from_str(&explained).unwrap();
+    let (ours, theirs) = (&result["differences"], explained["causes"].as_array().unwrap());
+    assert_eq!(ours["packets"], explained["differing_packets"]);
+    assert_eq!(ours["flows"], explained["differing_flows"]);
+    assert_eq!(ours["packets"].as_u64(), result["worlds"]["stateful_only_accepts"].as_u64());
+    let causes = ours["causes"].as_array().unwrap();
+    let differing: Vec<&Value> = theirs.iter().filter(|cause| !cause["dropped_only_by"].is_null()).collect();
+    assert_eq!(causes.len(), differing.len());
+    for (ours, theirs) in causes.iter().zip(differing) {
+        assert_eq!(
+            (&ours["packets"], &ours["flows"], &ours["text"]),
+            (&theirs["packets"], &theirs["flows"], &theirs["text"])
+        );
+        assert!(ours["examples"].as_array().unwrap().len() <= 5);
+    }
+    let sum: u64 = causes.iter().map(|cause| cause["packets"].as_u64().unwrap()).sum();
+    assert_eq!(Some(sum), ours["packets"].as_u64());
+    // And the page shows them.
+    let page = run(root, &["report", json.to_str().unwrap(), "--format", "html"]).1;
+    assert!(page.contains("Why the two worlds differ") && page.contains("no outbound ACL rule covers them"));
 }
 
 /// Everything in a page that could be an element, an attribute's end or an address.
@@ -123,7 +231,7 @@ fn hostile_content_is_harmless() {
     }
     hostile["runs"][1]["error"] = json!(bad);
     hostile["runs"][2]["outcomes"] = json!({ bad: 5 });
-    for format in ["html", "md", "csv", "openmetrics"] {
+    for format in ["html", "md", "txt", "csv", "openmetrics"] {
         let text = report(at, &hostile, format);
         assert!(!text.contains(['\u{1b}', '\0', '\u{202e}']), "{format}");
         if format == "html" {
@@ -170,7 +278,7 @@ fn figures_that_are_none_are_dashes() {
     one["runs"][0]["packets"] = json!(1);
     let huge = json!({ "schema": 1, "ctbench": {}, "scenario": { "name": "" }, "runs": [], "started": u64::MAX });
     for result in [none, empty, one, huge] {
-        for format in ["html", "md", "csv", "openmetrics"] {
+        for format in ["html", "md", "txt", "csv", "openmetrics"] {
             let text = report(at, &result, format);
             let figures = text.split("<script>").next().unwrap();
             assert!(
@@ -181,121 +289,74 @@ fn figures_that_are_none_are_dashes() {
     }
 }
 
+/// As large as real ones: sixty stretches of time, eight outcomes, five causes with five flows each.
 #[test]
 fn two_hundred_runs_make_a_page_of_a_few_megabytes() {
     let folder = tempdir().unwrap();
     let mut many = result();
-    many["runs"] = (0..200).map(|n| engine(&format!("stateful-{n}"), n % 20 + 1, 10.0 + n as f64)).collect();
+    let cause = many["differences"]["causes"][0].clone();
+    many["differences"]["causes"] = (0..5)
+        .map(|_| {
+            let mut cause = cause.clone();
+            cause["examples"] = (0..5).map(|_| cause["examples"][0].clone()).collect();
+            cause
+        })
+        .collect();
+    let run = |n: u64| {
+        let mut run = engine(&format!("stateful-{n}"), n % 20 + 1, 10.0 + n as f64);
+        run["latency_ns"]["intervals"] = intervals(60);
+        run["outcomes"] =
+            (0..8).map(|n| (format!("drop: reason {n}"), json!(n + 1))).collect::<serde_json::Map<_, _>>().into();
+        run
+    };
+    many["runs"] = (0..200).map(run).collect();
     let page = report(folder.path(), &many, "html");
     assert!(page.len() < 6 << 20, "{} bytes", page.len());
-    assert_eq!(page.matches("<g class=\"series\" data-line=").count(), 200);
+    // A line in two charts for each, three stages and eight outcomes.
+    assert_eq!(page.matches("<g class=\"series\" data-line=").count(), 200 + 200 + 3 + 8);
 }
 
-fn chromium() -> Option<PathBuf> {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name))).find(|file| file.is_file())
+/// The verbs, as the help lists them.
+fn verbs() -> Vec<String> {
+    let (_, help, _) = run(Path::new("."), &["--help"]);
+    let (_, list) = help.split_once("Commands:\n").unwrap();
+    let (list, _) = list.split_once("\n\n").unwrap();
+    // Indented by two; what goes on on the next line is indented by more.
+    let names = list.lines().filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    names.filter(|verb| *verb != "help").map(str::to_owned).collect()
 }
 
-/// Opens the page with a script at its end that looks at it, clicks, and leaves what it found as the page's only text.
 #[test]
-fn the_page_works_in_a_browser() {
-    let Some(chromium) = chromium() else {
-        eprintln!("SKIPPED: no Chromium (apt-get install chromium)");
-        return;
-    };
+fn completions_know_every_verb_and_shells_read_them() {
     let folder = tempdir().unwrap();
-    let at = folder.path();
-    let result = result();
-    let page = report(at, &result, "html");
-    let probe = r#"<script>
-const errors = []; addEventListener("error", (e) => errors.push(e.message));
-document.addEventListener("securitypolicyviolation", (e) => errors.push("policy: " + e.violatedDirective + " " + e.blockedURI));
-addEventListener("load", () => {
-  const table = document.querySelector("table"), rows = () => [...table.tBodies[0].rows];
-  const shown = rows().map((row) => [row.cells[0].textContent, row.cells[3].dataset.value]);
-  const click = (column) => { table.tHead.rows[0].cells[column].querySelector("button").click(); return rows().map((row) => row.cells[0].textContent); };
-  const found = { shown, up: click(3), down: click(3), names: click(0),
-    series: [...document.querySelectorAll("figure")].map((f) => [Number(f.dataset.series), f.querySelectorAll(".chart .series").length]),
-    drawn: [...document.querySelectorAll(".chart .series path")].every((path) => path.getTotalLength() > 0),
-    ratios: [...document.querySelectorAll("[data-ratio]")].map((g) => Number(g.dataset.ratio)),
-    wide: document.documentElement.scrollWidth > innerWidth,
-    requests: performance.getEntriesByType("resource").map((entry) => entry.name) };
-  document.querySelector(".legend button").click();
-  found.chosen = document.querySelectorAll(".is-chosen").length;
-  found.errors = errors;
-  document.body.innerHTML = "<pre id=found></pre>"; document.getElementById("found").textContent = JSON.stringify(found);
-});
-</script></head>"#;
-    // The page's policy lets no second script run, so the probe goes with the policy replaced by one that allows it.
-    let policy = page.find("script-src 'sha256-").unwrap();
-    let end = policy + page[policy..].find(";base-uri").unwrap();
-    let page = format!("{}script-src 'unsafe-inline'{}", &page[..policy], &page[end..]).replacen("</head>", probe, 1);
-    write(at, "probed.html", page);
-    let output = std::process::Command::new(chromium)
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--window-size=500,800",
-            "--enable-logging=stderr",
-            "--dump-dom",
-        ])
-        .arg(format!("--user-data-dir={}", at.join("profile").display()))
-        .arg(format!("file://{}", at.join("probed.html").display()))
-        .output()
-        .unwrap();
-    let (dom, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(!log.contains("CONSOLE"), "{log}");
-    let found = dom
-        .split("<pre id=\"found\">")
-        .nth(1)
-        .and_then(|rest| rest.split("</pre>").next())
-        .unwrap_or_else(|| panic!("{dom}\n{log}"));
-    let found: Value =
-        serde_json::from_str(&found.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")).unwrap();
-    assert_eq!(found["errors"], json!([]));
-    assert_eq!(found["requests"], json!([]), "no request");
-    assert_eq!(found["series"], json!([[3, 3], [2, 2]]));
-    assert_eq!(found["drawn"], true);
-    assert_eq!(found["chosen"], 1);
-    assert_eq!(found["wide"], false, "tables scroll, the page does not");
-    assert_eq!(found["ratios"], json!([6.7, 0.267]));
-    for (shown, run) in found["shown"].as_array().unwrap().iter().zip(result["runs"].as_array().unwrap()) {
-        assert_eq!(shown[0], run["engine"]);
-        let value: f64 = shown[1].as_str().unwrap().parse().unwrap();
-        assert!((value * 1e6 - run["throughput"]["pps"].as_f64().unwrap()).abs() < 1e-3);
-    }
-    let (nothing, stateless, stateful) = ("null", "stateless-linear", "stateful-lockfree-linear");
-    assert_eq!(found["up"], json!([stateful, stateless, nothing]));
-    assert_eq!(found["down"], json!([nothing, stateless, stateful]));
-    assert_eq!(found["names"], json!([nothing, stateful, stateless]));
-}
-
-/// The page as it is, with its policy: the hash must be that of the script.
-#[test]
-fn the_policy_lets_the_pages_own_script_run() {
-    use base64::Engine as _;
-    use sha2::{Digest, Sha256};
-    let folder = tempdir().unwrap();
-    let page = report(folder.path(), &result(), "html");
-    let script = page.split("<script>").nth(1).and_then(|rest| rest.split("</script>").next()).unwrap();
-    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(script));
-    assert!(page.contains(&format!("script-src 'sha256-{hash}'")));
-}
-
-#[test]
-fn completions_and_manual_pages_are_printed() {
-    let at = Path::new(".");
     for shell in ["bash", "zsh", "fish"] {
-        let (code, stdout, _) = run(at, &["completions", shell]);
+        let (code, script, _) = run(folder.path(), &["completions", shell]);
         assert_eq!(code, 0);
-        assert!(stdout.contains("report") && stdout.contains("compare"), "{shell}");
+        for verb in verbs() {
+            assert!(script.contains(&verb), "{shell}: {verb}");
+        }
+        write(folder.path(), shell, script);
+        match std::process::Command::new(shell).args(["-n", shell]).current_dir(folder.path()).output() {
+            Ok(output) => assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr)),
+            Err(_) => eprintln!("SKIPPED: no {shell} to read its completions"),
+        }
     }
-    let (code, stdout, _) = run(at, &["man"]);
+}
+
+#[test]
+fn every_verb_has_a_manual_page() {
+    let at = Path::new(".");
+    let (code, page, _) = run(at, &["man"]);
     assert_eq!(code, 0);
-    assert!(stdout.contains(".TH ctbench 1"), "{stdout}");
-    let (_, stdout, _) = run(at, &["man", "diff"]);
-    assert!(stdout.contains("fail\\-above"), "{stdout}");
+    assert!(page.contains(".TH ctbench 1"), "{page}");
+    let verbs = verbs();
+    assert!(verbs.len() >= 14, "{verbs:?}");
+    for verb in verbs {
+        assert!(page.contains(&format!("ctbench\\-{verb}")), "{verb}");
+        let (code, page, _) = run(at, &["man", &verb]);
+        assert_eq!(code, 0);
+        assert!(page.contains(&format!(".TH ctbench-{verb} 1")) && page.contains("Example"), "{page}");
+    }
+    assert!(run(at, &["man", "diff"]).1.contains("fail\\-above"));
     assert_eq!(run(at, &["man", "nothing"]).0, 1);
 }

@@ -10,9 +10,12 @@ use super::share::{ShareArg, share};
 use super::steering::{self, SteeringArgs};
 use super::{InputArgs, SLOWER, WRONG_VERDICTS, percentage};
 use crate::engine::registry::{Kind, select};
+use crate::explain::Explanation;
 use crate::measure::fitness::{of_machine, of_runs};
 use crate::measure::{self, Clock, ClockFloor, Host, Plan, Unfit};
-use crate::replay::Pool;
+use crate::replay::{Pool, World};
+use crate::report::differences::Differences;
+use crate::report::picture;
 use crate::report::result::ResultFile;
 use crate::report::{self, Report};
 use crate::verify::{Judge, changes};
@@ -223,6 +226,7 @@ fn execute(
         about,
         clock_floor,
         differences: judge.differences(),
+        reasons: reasons(&input, &judge),
         allowance_exceeded: judge.allowance_exceeded(),
         changes: changes(&input.workload, &judge),
         doubts,
@@ -232,7 +236,7 @@ fn execute(
         workload: &input.workload,
     };
     if text_wanted {
-        write!(out, "{}", report::text::results(&report))?;
+        write!(out, "{}", report::text::results(&report, picture::stdout_has_colour()))?;
     }
     let document = report::json::document(&report);
     if let Some(path) = &args.json {
@@ -274,6 +278,14 @@ fn execute(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// On which flows the worlds differ. Only where one set of rules holds for all addresses is that told.
+fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
+    let workload = &input.workload;
+    let by_interface = [&workload.groups, &workload.acl].into_iter().flatten().any(World::has_paths);
+    let differ = judge.differences().is_some_and(|(stateful, stateless)| stateful + stateless > 0);
+    (differ && !by_interface).then(|| Differences::of(&Explanation::new(workload, judge)))
 }
 
 /// What is wrong with the machine for so many workers.

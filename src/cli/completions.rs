@@ -10,6 +10,11 @@ Examples:
   ctbench completions bash > ~/.local/share/bash-completion/completions/ctbench
   ctbench completions fish > ~/.config/fish/completions/ctbench.fish";
 
+pub(super) const MAN_EXAMPLES: &str = "\
+Examples:
+  ctbench man | man -l -
+  ctbench man compare > ~/.local/share/man/man1/ctbench-compare.1";
+
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {

@@ -37,10 +37,19 @@ pub const WRONG_VERDICTS: u8 = 3;
 /// Exit code: slower than allowed.
 pub const SLOWER: u8 = 4;
 
+const EXAMPLES: &str = "\
+Examples:
+  ctbench compare
+      the bundled scenario: what remembering connections costs
+  ctbench explain my.pcap --inside 10.0.1.0/24 --security-groups sg.json --network-acls acl.json
+      your own capture and rules: what each decides, and why
+  ctbench compare traces/web --json result.json --report report.html
+      a page to show to others; `ctbench VERB --help` has examples of each verb";
+
 /// Replays recorded packets through stateful and stateless packet filters, checks every verdict,
 /// and measures what remembering connections costs or saves.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -82,12 +91,15 @@ enum Verb {
     #[command(after_help = gen_trace::examples())]
     Gen(gen_trace::GenArgs),
     /// List the engines
+    #[command(
+        after_help = "Examples:\n  ctbench engines\n  ctbench compare --engine 'stateful-*' --engine stateless-compiled"
+    )]
     Engines,
     /// Print a shell's completion script
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::CompletionsArgs),
     /// Print the manual page
-    #[command(after_help = "Example:\n  ctbench man compare | man -l -")]
+    #[command(after_help = completions::MAN_EXAMPLES)]
     Man(completions::ManArgs),
 }
 
@@ -223,5 +235,36 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Verb::Info(args) => info::info(args),
         Verb::Gen(args) => gen_trace::generate(args),
         Verb::Engines => engines::engines(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// What the examples of the help say must be what the program takes.
+    #[test]
+    fn every_verb_has_examples_that_it_takes() {
+        let mut checked = 0;
+        let cli = Cli::command();
+        for verb in cli.get_subcommands().chain([&cli]) {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = || {
+                help.lines().filter_map(|line| line.split_once("ctbench ")).filter(|(before, _)| {
+                    // Indented by two is a command, by more what it does.
+                    before.starts_with("  ") && !before.starts_with("   ") && !before.contains('`')
+                })
+            };
+            assert!(help.contains("Example") && examples().next().is_some(), "{} has no example", verb.get_name());
+            for (_, example) in examples() {
+                let command = example.split(['|', '>', '&', ';']).next().unwrap_or_default();
+                let words = command.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
+                let parsed = Cli::try_parse_from(std::iter::once("ctbench").chain(words));
+                assert!(parsed.is_ok(), "ctbench {example}: {}", parsed.unwrap_err());
+                checked += 1;
+            }
+        }
+        assert!(checked > 30, "only {checked} examples found");
     }
 }

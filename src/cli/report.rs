@@ -3,8 +3,10 @@
 use super::output::write_file;
 use crate::report::format::{Document, FORMATS, Format, by_name};
 use crate::report::result::ResultFile;
+use crate::report::{picture, plain};
 use anyhow::{Context, bail};
 use clap::Args;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,6 +15,8 @@ Examples:
   ctbench compare --json result.json
   ctbench report result.json -o report.html
       one file for the browser, without anything from the network
+  ctbench report result.json
+      on a terminal: the answer, the tables and a picture of the latency; elsewhere the page
   ctbench report result.json --format md
       Markdown for a pull request, on stdout
   ctbench report *.json -o latency.hgrm
@@ -27,18 +31,26 @@ pub(super) struct ReportArgs {
     /// Where the report is written (`-` for stdout)
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// Format [default: by the output's name, else html]
+    /// Format [default: by the output's name; else txt on a terminal, html elsewhere]
     #[arg(long, value_parser = FORMATS.map(|format| format.name()))]
     format: Option<String>,
 }
 
 pub(super) fn report(args: ReportArgs) -> anyhow::Result<ExitCode> {
     let results = args.results.iter().map(|path| ResultFile::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let to_stdout = args.output == Path::new("-");
     let format = match &args.format {
         Some(name) => by_name(name),
+        None if to_stdout && std::io::stdout().is_terminal() => by_name(plain::Plain.name()),
         None => Some(of_path(&args.output)?),
     };
-    write_report(format.unwrap_or(FORMATS[0]), &results, &args.output)?;
+    let format = format.unwrap_or(FORMATS[0]);
+    if to_stdout && format.name() == plain::Plain.name() {
+        let text = plain::text(&results, picture::stdout_has_colour())?;
+        write_file(&args.output, &mut std::io::stdout().lock(), &text)?;
+    } else {
+        write_report(format, &results, &args.output)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,7 +2,7 @@
 
 use super::page::Section;
 use super::result::{ResultError, ResultFile};
-use super::{csv, hgrm, html, markdown, openmetrics};
+use super::{csv, hgrm, html, markdown, openmetrics, plain};
 
 /// A finished file. Formats with several (a chart each, a histogram each) tell them apart by a suffix.
 #[derive(Clone, Debug)]
@@ -22,8 +22,8 @@ pub trait Format {
 }
 
 /// All formats, the default first.
-pub const FORMATS: [&dyn Format; 7] =
-    [&html::Html, &markdown::Markdown, &Csv, &Json, &hgrm::Hgrm, &openmetrics::OpenMetrics, &Svg];
+pub const FORMATS: [&dyn Format; 8] =
+    [&html::Html, &markdown::Markdown, &plain::Plain, &Csv, &Json, &hgrm::Hgrm, &openmetrics::OpenMetrics, &Svg];
 
 /// The format of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Format> {
@@ -79,8 +79,10 @@ impl Format for Svg {
 
     fn render(&self, results: &[ResultFile]) -> Result<Vec<Document>, ResultError> {
         let mut documents = Vec::new();
-        for (number, file) in (1..).zip(results) {
-            for (chart_number, chart) in (1..).zip(Section::of(file)?.charts) {
+        // The section about several results together, if there is one, is number 0.
+        let first = if results.len() > 1 { 0 } else { 1 };
+        for (number, section) in (first..).zip(Section::all(results)?) {
+            for (chart_number, chart) in (1..).zip(section.charts) {
                 let suffix = suffix(&[&format!("{number}"), &format!("{chart_number}")]);
                 documents.push(Document { suffix, text: chart.svg + "\n" });
             }

@@ -7,6 +7,7 @@ use super::format::{Document, Format, single};
 use super::page::chart::{Chart, escape};
 use super::page::{Section, Table};
 use super::result::{ResultError, ResultFile};
+use super::text::counted;
 use base64::Engine as _;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -23,11 +24,11 @@ impl Format for Html {
     }
 
     fn render(&self, results: &[ResultFile]) -> Result<Vec<Document>, ResultError> {
-        let sections = results.iter().map(Section::of).collect::<Result<Vec<_>, _>>()?;
+        let sections = Section::all(results)?;
         let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(SCRIPT));
         let title = match sections.as_slice() {
             [one] => format!("{} – ctbench", one.title),
-            several => format!("{} results – ctbench", several.len()),
+            _ => format!("{} results – ctbench", results.len()),
         };
         // Writing to a string cannot fail; hence the ignored results.
         let mut page = format!(
@@ -37,25 +38,26 @@ impl Format for Html {
              <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
             escape(&title)
         );
-        if sections.len() > 1 {
-            page.push_str("<nav aria-label=\"Results\"><ol>\n");
-            for (number, section) in sections.iter().enumerate() {
-                let answer = section.answer.first().map_or("", String::as_str);
-                let _ = writeln!(
-                    page,
-                    "<li><a href=\"#r{number}\">{}</a>: {}</li>",
-                    escape(&section.title),
-                    escape(answer)
-                );
-            }
-            page.push_str("</ol></nav>\n");
-        }
         for (number, section) in sections.iter().enumerate() {
             write_section(&mut page, number, section);
+            // The first of several is about them all.
+            if number == 0 && sections.len() > 1 {
+                write_list(&mut page, &sections);
+            }
         }
         let _ = write!(page, "</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n");
         Ok(single(page))
     }
+}
+
+/// Links to the sections of the results, with the answer of each.
+fn write_list(page: &mut String, sections: &[Section]) {
+    page.push_str("<h2 id=\"each\">Each by itself</h2>\n<nav aria-labelledby=\"each\"><ol>\n");
+    for (number, section) in sections.iter().enumerate().skip(1) {
+        let answer = section.answer.first().map_or("", String::as_str);
+        let _ = writeln!(page, "<li><a href=\"#r{number}\">{}</a>: {}</li>", escape(&section.title), escape(answer));
+    }
+    page.push_str("</ol></nav>\n");
 }
 
 fn write_section(page: &mut String, number: usize, section: &Section) {
@@ -65,11 +67,13 @@ fn write_section(page: &mut String, number: usize, section: &Section) {
         escape(&section.title),
         escape(&section.subtitle)
     );
-    page.push_str("<div class=\"answer\">");
-    for sentence in &section.answer {
-        let _ = write!(page, "<p>{}</p>", escape(sentence));
+    if !section.answer.is_empty() {
+        page.push_str("<div class=\"answer\">");
+        for sentence in &section.answer {
+            let _ = write!(page, "<p>{}</p>", escape(sentence));
+        }
+        page.push_str("</div>\n");
     }
-    page.push_str("</div>\n");
     if !section.doubts.is_empty() {
         let open = if section.doubts.len() <= 3 { " open" } else { "" };
         let _ = write!(
@@ -82,23 +86,50 @@ fn write_section(page: &mut String, number: usize, section: &Section) {
         }
         page.push_str("</ul></details>\n");
     }
-    page.push_str("<div class=\"charts\">\n");
-    section.charts.iter().for_each(|chart| write_chart(page, chart));
-    page.push_str("</div>\n");
+    write_contents(page, number, section);
+    if !section.charts.is_empty() {
+        page.push_str("<div class=\"charts\">\n");
+        for (index, chart) in section.charts.iter().enumerate() {
+            write_chart(page, &format!("r{number}f{index}"), chart);
+        }
+        page.push_str("</div>\n");
+    }
     for (index, table) in section.tables.iter().enumerate() {
         write_table(page, &format!("r{number}t{index}"), table);
     }
+    if !section.command.is_empty() {
+        let _ = writeln!(
+            page,
+            "<div class=\"bar\"><h2 id=\"r{number}ch\">The command that made this</h2><button class=\"copy\" data-of=\"r{number}c\" aria-label=\"Copy the command\">Copy</button></div>\n<pre id=\"r{number}c\">{}</pre>",
+            escape(&section.command)
+        );
+    }
+    page.push_str("</section>\n");
+}
+
+/// Links to what the section holds.
+fn write_contents(page: &mut String, number: usize, section: &Section) {
+    let charts = section.charts.iter().enumerate().map(|(index, chart)| (format!("r{number}f{index}"), &*chart.title));
+    let tables = section.tables.iter().enumerate().map(|(index, table)| (format!("r{number}t{index}h"), &*table.title));
+    let command = (!section.command.is_empty()).then(|| (format!("r{number}ch"), "The command that made this"));
+    let links = |items: &mut dyn Iterator<Item = (String, &str)>| -> String {
+        items.map(|(id, title)| format!("<li><a href=\"#{id}\">{}</a></li>", escape(title))).collect()
+    };
     let _ = writeln!(
         page,
-        "<div class=\"bar\"><h2>The command that made this</h2><button class=\"copy\" data-of=\"r{number}c\">Copy</button></div>\n<pre id=\"r{number}c\">{}</pre>\n</section>",
-        escape(&section.command)
+        "<details class=\"contents\"><summary>Contents: {}, {}</summary><nav aria-label=\"Contents of {}\"><ul>{}</ul><ul>{}</ul></nav></details>",
+        counted(section.charts.len() as u64, "chart"),
+        counted(section.tables.len() as u64, "table"),
+        escape(&section.title),
+        links(&mut charts.into_iter()),
+        links(&mut tables.chain(command)),
     );
 }
 
-fn write_chart(page: &mut String, chart: &Chart) {
+fn write_chart(page: &mut String, id: &str, chart: &Chart) {
     let _ = write!(
         page,
-        "<figure data-series=\"{}\"><h2>{}</h2><div class=\"chart\">{}</div>",
+        "<figure id=\"{id}\" data-series=\"{}\"><h2 id=\"{id}h\">{}</h2><div class=\"chart\" tabindex=\"0\" role=\"group\" aria-labelledby=\"{id}h\" aria-describedby=\"{id}d\">{}</div>",
         chart.series,
         escape(&chart.title),
         chart.svg
@@ -114,7 +145,7 @@ fn write_chart(page: &mut String, chart: &Chart) {
         }
         page.push_str("</ul>");
     }
-    let _ = writeln!(page, "<figcaption>{}</figcaption></figure>", escape(&chart.description));
+    let _ = writeln!(page, "<figcaption id=\"{id}d\">{}</figcaption></figure>", escape(&chart.description));
 }
 
 fn write_table(page: &mut String, id: &str, table: &Table) {

@@ -71,6 +71,7 @@ pub fn document(report: &Report) -> Value {
             "stateless_only_accepts": stateless_only,
             "comparable": report.worlds_agree(),
         })),
+        "differences": report.reasons,
         "changes": report.changes,
         "runs": report.results.runs.iter().map(|run| run_value(report, run)).collect::<Vec<_>>(),
         "single_packet_latency": report.results.alone.iter().map(|(kind, cores, measured)| json!({

@@ -5,6 +5,15 @@ use super::page::{Section, Table};
 use super::result::{ResultError, ResultFile};
 use std::fmt::Write;
 
+/// Tables that are seen at once; the others open on a click.
+const OPEN: [&str; 5] = [
+    "What remembering costs",
+    "Points of the sweep",
+    "Highest rates that meet a goal",
+    "Throughput",
+    "Why the two worlds differ",
+];
+
 /// The format.
 pub struct Markdown;
 
@@ -15,8 +24,7 @@ impl Format for Markdown {
 
     fn render(&self, results: &[ResultFile]) -> Result<Vec<Document>, ResultError> {
         let mut text = String::new();
-        for file in results {
-            let section = Section::of(file)?;
+        for section in Section::all(results)? {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "# {}\n\n{}\n", escape(&section.title), escape(&section.subtitle));
             for sentence in &section.answer {
@@ -26,6 +34,9 @@ impl Format for Markdown {
                 let _ = writeln!(text, "> {}\n", escape(doubt));
             }
             section.tables.iter().for_each(|table| write_table(&mut text, table));
+            if section.command.is_empty() {
+                continue;
+            }
             // Code cannot be escaped: a fence longer than any inside.
             let longest = section.command.split(|c| c != '`').map(str::len).max().unwrap_or(0);
             let fence = "`".repeat(longest.max(2) + 1);
@@ -43,7 +54,7 @@ fn write_table(text: &mut String, table: &Table) {
     let _ = writeln!(
         text,
         "<details{}><summary>{}</summary>\n",
-        if table.title == "Throughput" { " open" } else { "" },
+        if OPEN.contains(&table.title.as_str()) { " open" } else { "" },
         escape(&table.title)
     );
     let _ = writeln!(text, "| {} |\n|{}|", columns.join(" | "), rule.join("|"));

@@ -447,6 +447,8 @@ fn add_up_shares(merged: &mut Value, files: &[ResultFile]) {
         let share = (stateful + stateless) as f64 / evaluated.max(1) as f64;
         merged["worlds"] = json!({ "stateful_only_accepts": stateful, "stateless_only_accepts": stateless, "comparable": share <= super::COMPARABLE_SHARE });
     }
+    // A share's causes are not the whole's, and say not enough to be added up.
+    merged.as_object_mut().map(|merged| merged.remove("differences"));
     for (index, change) in merged["changes"].as_array_mut().into_iter().flatten().enumerate() {
         for field in ["cut", "lived_on", "kept_by_tracking"] {
             change[field] = sum(files.iter().map(|file| &file.json["changes"][index][field]));

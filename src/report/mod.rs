@@ -3,6 +3,7 @@
 pub mod csv;
 pub mod derive_text;
 pub mod diff;
+pub mod differences;
 pub mod explain_rows;
 pub mod explain_text;
 pub mod format;
@@ -13,8 +14,11 @@ pub mod markdown;
 pub mod merge;
 pub mod openmetrics;
 pub mod page;
+pub mod picture;
+pub mod plain;
 pub mod rank;
 pub mod result;
+pub mod swept;
 pub mod text;
 pub mod verdicts;
 
@@ -77,6 +81,8 @@ pub struct Report<'a> {
     pub clock_floor: ClockFloor,
     /// Packets that only the stateful, and only the stateless world accepts.
     pub differences: Option<(usize, usize)>,
+    /// On which flows, and why; where the worlds differ, and one set of rules holds for all addresses.
+    pub reasons: Option<differences::Differences>,
     /// Packets dropped because the instance's allowance was used up.
     pub allowance_exceeded: usize,
     /// What rule changes in mid-replay did.

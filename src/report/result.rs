@@ -3,7 +3,9 @@
 //! Fields that this release does not know are passed over, fields that it knows and the file lacks are empty: within a
 //! schema version fields are only ever added. Numbers that were not a number are `null` in JSON and NaN here.
 
+use super::differences::Differences;
 use super::json::SCHEMA;
+use super::swept::Sweep;
 use base64::Engine as _;
 use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
@@ -174,6 +176,12 @@ pub struct ResultDocument {
     /// How far the two worlds differ.
     #[serde(default)]
     pub worlds: Option<Worlds>,
+    /// On which flows they differ, and why.
+    #[serde(default)]
+    pub differences: Option<Differences>,
+    /// The points of a sweep.
+    #[serde(default)]
+    pub sweep: Option<Sweep>,
     /// One engine on so many cores each.
     pub runs: Vec<Run>,
     /// With bursts of one packet.
@@ -274,12 +282,15 @@ pub struct Run {
     /// Steering.
     #[serde(default = "symmetric", deserialize_with = "printable")]
     pub steering: String,
-    /// closed or paced.
+    /// closed, paced or search.
     #[serde(default = "closed", deserialize_with = "printable")]
     pub load: String,
     /// Where the load is paced.
     #[serde(default)]
     pub offered_pps: Option<f64>,
+    /// The open loop, field by field; none of a closed one.
+    #[serde(default)]
+    pub paced: Option<Map<String, Value>>,
     /// Packets read.
     #[serde(default)]
     pub packets: u64,
@@ -304,6 +315,9 @@ pub struct Run {
     /// Latency.
     #[serde(default)]
     pub latency_ns: Option<Latency>,
+    /// The search for the highest rates: goals and trials, field by field.
+    #[serde(default)]
+    pub search: Option<Map<String, Value>>,
     /// ns a packet, by stage.
     #[serde(default)]
     pub stages_ns_per_packet: BTreeMap<String, Option<f64>>,
@@ -586,7 +600,7 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if moves(c) { '\u{fffd}' } else { c }).collect()
 }
 
-fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub(super) fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     String::deserialize(deserializer).map(|text| plain(&text))
 }
 

@@ -1,5 +1,6 @@
 //! The terminal's report.
 
+use super::picture::Row;
 use super::{About, Comparison, Report};
 use crate::measure::{Latencies, Measured, Recording, Run, Stamping};
 use crate::replay::{Pace, Rate, Steering};
@@ -74,10 +75,10 @@ pub fn fared(flows: &FlowTally) -> String {
     text
 }
 
-/// The table and what follows from it.
-pub fn results(report: &Report) -> String {
+/// The table and what follows from it; its picture in colours or without.
+pub fn results(report: &Report, colour: bool) -> String {
     if let Some(pace) = report.pace {
-        return paced(report, pace);
+        return paced(report, pace, colour);
     }
     let mut text = String::new();
     let results = report.results;
@@ -91,6 +92,7 @@ pub fn results(report: &Report) -> String {
     for run in &results.runs {
         let _ = writeln!(text, "{}", row(run, width));
     }
+    text.push_str(&picture(&results.runs, |measured| &measured.latencies, colour));
     text.push_str(&clean(&results.runs, width));
     let _ = writeln!(text, "\n{}", sentence(report));
     for change in &report.changes {
@@ -122,7 +124,7 @@ fn row(run: &Run, width: usize) -> String {
 }
 
 /// The table of an open loop and what follows from it.
-fn paced(report: &Report, pace: Pace) -> String {
+fn paced(report: &Report, pace: Pace, colour: bool) -> String {
     let runs = &report.results.runs;
     let width = runs.iter().map(|run| run.kind.name().len()).max().unwrap_or(6).max(6);
     let heads: String = QUANTILES.iter().map(|(_, name)| format!("{name:>8}")).collect();
@@ -149,6 +151,7 @@ fn paced(report: &Report, pace: Pace) -> String {
             service(0.99),
         );
     }
+    text.push_str(&picture(runs, |measured| &measured.paced.latency, colour));
     let clean: String = runs
         .iter()
         .filter(|run| run.error.is_none() && run.measured.paced.latency.noise.marked_ns > 0)
@@ -182,6 +185,17 @@ fn paced(report: &Report, pace: Pace) -> String {
     let _ = writeln!(text, "{} passes in all; the verdicts of each that lost nothing were checked.", thousands(passes));
     text.push_str(&machine(report));
     text
+}
+
+/// The latencies as bars.
+fn picture(runs: &[Run], of: fn(&Measured) -> &Recording, colour: bool) -> String {
+    let right = runs.iter().filter(|run| run.error.is_none());
+    let rows = right.filter_map(|run| {
+        let histogram = of(&run.measured).raw.histogram();
+        let quantiles = QUANTILES.map(|(q, _)| histogram.value_at_quantile(q));
+        (!histogram.is_empty()).then(|| Row { engine: run.kind.name(), cores: run.cores as u64, quantiles })
+    });
+    super::picture::latency(&rows.collect::<Vec<_>>(), colour)
 }
 
 /// The same latencies without what the system took away, if it took anything.
@@ -239,7 +253,7 @@ fn sentence(report: &Report) -> String {
     if !report.worlds_agree() {
         return format!(
             "No cost of remembering is given, because these are two different filters.\n{differ}\n\
-             `ctbench replay --engine stateless-linear --verdicts -` shows which rule decides each packet."
+             `ctbench explain` says of each flow which rule decides, and why."
         );
     }
     let costs = report.cost();

@@ -5,6 +5,7 @@ pub mod arbitrary;
 pub mod conversation;
 pub mod facts;
 pub mod frames;
+pub mod results;
 pub mod script;
 pub mod strategies;
 

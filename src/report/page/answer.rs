@@ -1,12 +1,28 @@
 //! The answer in a sentence, with its uncertainty.
 
-use crate::measure::statistics::{paired_difference, paired_ratio};
+use crate::measure::statistics::{Estimate, paired_difference, paired_ratio};
 use crate::report::COMPARABLE_SHARE;
 use crate::report::result::{ResultDocument, Run};
-use crate::report::text::thousands;
+use crate::report::swept::Crossing;
+use crate::report::text::{counted, thousands};
 
 /// Seed of the bootstrap: the same file gives the same intervals.
 const SEED: u64 = 1;
+
+/// What remembering costs at one place: the fastest right stateful engine (but the reference) against the fastest right
+/// stateless one.
+pub(super) struct Cost<'a> {
+    /// The stateful engine.
+    pub(super) stateful: &'a Run,
+    /// The stateless engine.
+    pub(super) stateless: &'a Run,
+    /// Their times a packet, in ns.
+    pub(super) ns: [f64; 2],
+    /// By how much longer the stateful one takes, in ns.
+    pub(super) extra: Estimate,
+    /// How many times as long.
+    pub(super) times: Estimate,
+}
 
 /// One sentence a number of cores, and how far the two worlds mean the same.
 pub(super) fn of(result: &ResultDocument) -> Vec<String> {
@@ -18,6 +34,18 @@ pub(super) fn of(result: &ResultDocument) -> Vec<String> {
             result.runs.len()
         ));
     }
+    if let Some(sweep) = &result.sweep {
+        for rest in sweep.rests() {
+            let crossings = sweep.crossings(rest);
+            if !crossings.is_empty() {
+                answer.push(format!("On {}, {}: {}", counted(rest.0, "core"), rest.1, crossover(&crossings)));
+            }
+        }
+        if answer.is_empty() {
+            answer.push("No pair of a stateful and a stateless engine was measured.".into());
+        }
+        return answer;
+    }
     let Some(worlds) = &result.worlds else {
         answer.push("Only one world's rules were given, so stateful and stateless cannot be compared.".into());
         return answer;
@@ -26,11 +54,7 @@ pub(super) fn of(result: &ResultDocument) -> Vec<String> {
     if !worlds.comparable {
         answer.push("No cost of remembering is given, because these are two different filters.".into());
     } else {
-        let mut places: Vec<(u64, &str, &str)> =
-            result.runs.iter().map(|run| (run.cores, run.steering.as_str(), run.load.as_str())).collect();
-        places.sort_unstable();
-        places.dedup();
-        let costs: Vec<String> = places.into_iter().filter_map(|place| cost(result, place)).collect();
+        let costs: Vec<String> = costs(result).iter().map(sentence).collect();
         if costs.is_empty() {
             answer.push("No pair of a stateful and a stateless engine was measured.".into());
         }
@@ -46,11 +70,63 @@ pub(super) fn of(result: &ResultDocument) -> Vec<String> {
             thousands(worlds.stateless_only_accepts)
         ),
     });
+    if let Some(cause) = result.differences.as_ref().and_then(|differences| differences.causes.first()) {
+        answer.push(format!(
+            "The largest cause, {} of {} ({}, {}): {}.",
+            counted(cause.packets, "packet"),
+            counted(cause.flows, "flow"),
+            cause.protocol,
+            match (cause.role.as_str(), cause.direction.as_str()) {
+                ("request", "in") => "requests in",
+                ("request", _) => "requests out",
+                ("reply", "in") => "replies in",
+                ("reply", _) => "replies out",
+                (_, "in") => "ICMP errors in",
+                _ => "ICMP errors out",
+            },
+            cause.text
+        ));
+    }
     answer
 }
 
-/// The fastest right stateful engine (but the reference) against the fastest right stateless one.
-fn cost(result: &ResultDocument, place: (u64, &str, &str)) -> Option<String> {
+/// From how many rules on remembering is cheaper, by number of flows.
+pub(super) fn crossover(crossings: &[Crossing]) -> String {
+    let is_cheaper = |crossing: &&Crossing| crossing.is_clear && crossing.times < 1.0;
+    let cheaper = crossings.iter().filter(is_cheaper).count();
+    let mut text = format!("remembering is cheaper than the rules at {cheaper} of {} combinations", crossings.len());
+    let mut flows: Vec<Option<u64>> = crossings.iter().map(|crossing| crossing.flows).collect();
+    flows.sort_unstable();
+    flows.dedup();
+    let from = flows.into_iter().filter_map(|flows| {
+        // Crossings ascend by rules: the last that is not cheaper ends the search from above.
+        let here: Vec<&Crossing> = crossings.iter().filter(|crossing| crossing.flows == flows).collect();
+        let cheaper = here.iter().rev().take_while(|crossing| is_cheaper(crossing)).last()?;
+        let rules = thousands(cheaper.rules?);
+        Some(flows.map_or(format!("from {rules} rules on"), |flows| {
+            format!("with {} flows from {rules} rules on", thousands(flows))
+        }))
+    });
+    let from: Vec<String> = from.collect();
+    if !from.is_empty() {
+        text = format!("{text}, {}", from.join(", "));
+    }
+    text + "."
+}
+
+/// At every place of a result whose worlds mean the same.
+pub(super) fn costs(result: &ResultDocument) -> Vec<Cost<'_>> {
+    if !result.worlds.is_some_and(|worlds| worlds.comparable) {
+        return Vec::new();
+    }
+    let mut places: Vec<(u64, &str, &str)> =
+        result.runs.iter().map(|run| (run.cores, run.steering.as_str(), run.load.as_str())).collect();
+    places.sort_unstable();
+    places.dedup();
+    places.into_iter().filter_map(|place| cost(result, place)).collect()
+}
+
+fn cost<'a>(result: &'a ResultDocument, place: (u64, &str, &str)) -> Option<Cost<'a>> {
     let here = || {
         result.runs.iter().filter(|run| (run.cores, run.steering.as_str(), run.load.as_str()) == place && !strays(run))
     };
@@ -63,10 +139,12 @@ fn cost(result: &ResultDocument, place: (u64, &str, &str)) -> Option<String> {
     let ns = |samples: &[f64]| samples.iter().map(|pps| 1e9 / pps).collect::<Vec<_>>();
     let extra = paired_difference(&ns(&ours.samples_pps), &ns(&base.samples_pps), SEED);
     let times = paired_ratio(&base.samples_pps, &ours.samples_pps, SEED);
-    let [low, high] = extra.ci95;
-    if !extra.value.is_finite() || !times.value.is_finite() {
-        return None;
-    }
+    let are_numbers = extra.value.is_finite() && times.value.is_finite();
+    are_numbers.then(|| Cost { stateful, stateless, ns: [1e9 / ours.pps, 1e9 / base.pps], extra, times })
+}
+
+fn sentence(cost: &Cost) -> String {
+    let Cost { stateful, stateless, ns, extra, times } = cost;
     let amount = match extra.ci95 {
         [low, high] if low > 0.0 => {
             format!("costs {:.1} ns a packet (95 % confidence: {low:.1} to {high:.1})", extra.value)
@@ -74,19 +152,21 @@ fn cost(result: &ResultDocument, place: (u64, &str, &str)) -> Option<String> {
         [low, high] if high < 0.0 => {
             format!("saves {:.1} ns a packet (95 % confidence: {:.1} to {:.1})", -extra.value, -high, -low)
         }
-        _ => format!("makes no measurable difference (95 % confidence: {low:+.1} to {high:+.1} ns a packet)"),
+        [low, high] => {
+            format!("makes no measurable difference (95 % confidence: {low:+.1} to {high:+.1} ns a packet)")
+        }
     };
-    Some(format!(
+    format!(
         "On {}, remembering {amount}: {} takes {:.1} ns, {} {:.1} ns, {:.2} times as long ({:.2} to {:.2}).",
         stateful.place(),
         stateful.engine,
-        1e9 / ours.pps,
+        ns[0],
         stateless.engine,
-        1e9 / base.pps,
+        ns[1],
         times.value,
         times.ci95[0],
         times.ci95[1]
-    ))
+    )
 }
 
 /// True if more packets than for comparable worlds were not decided as in trace order.

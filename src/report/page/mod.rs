@@ -5,6 +5,7 @@ pub mod chart;
 mod tables;
 
 use super::result::{ResultError, ResultFile};
+use super::text::{counted, thousands};
 use chart::Chart;
 
 /// A cell: what is shown, and by what it sorts.
@@ -42,11 +43,35 @@ pub struct Section {
     pub charts: Vec<Chart>,
     /// Tables of what the result has.
     pub tables: Vec<Table>,
-    /// The command that reproduces it.
+    /// The command that reproduces it; empty where there is not one.
     pub command: String,
 }
 
 impl Section {
+    /// What is shown of these results: each, and before them what several show together.
+    pub fn all(results: &[ResultFile]) -> Result<Vec<Section>, ResultError> {
+        let each = results.iter().map(Section::of).collect::<Result<Vec<_>, _>>()?;
+        Ok(Section::across(results).into_iter().chain(each).collect())
+    }
+
+    /// What several results show together; `None` of a single one.
+    fn across(results: &[ResultFile]) -> Option<Section> {
+        if results.len() < 2 {
+            return None;
+        }
+        let tables = vec![tables::across(results)];
+        Some(Section {
+            title: format!("{} results", results.len()),
+            subtitle: "What remembering costs in each of them, and what they show together; below, each by itself."
+                .into(),
+            answer: Vec::new(),
+            doubts: Vec::new(),
+            charts: chart::load::of(results),
+            tables,
+            command: String::new(),
+        })
+    }
+
     /// Of one result. A histogram that cannot be read is an error.
     pub fn of(file: &ResultFile) -> Result<Section, ResultError> {
         let result = &file.result;
@@ -56,16 +81,18 @@ impl Section {
         };
         let rules = [count("security_groups", "security group"), count("network_acl", "network ACL")];
         let rules: Vec<String> = rules.into_iter().flatten().collect();
-        let subtitle = format!(
-            "{} · {} packets, {} flows · {} · {}, {} cores · {}",
-            result.scenario.trace,
-            super::text::thousands(result.scenario.packets),
-            super::text::thousands(result.scenario.flows),
-            rules.join(", "),
-            result.host("cpu"),
-            result.host("cores"),
-            result.date()
-        );
+        let what = match &result.sweep {
+            Some(sweep) => format!("sweep of {}; {}", counted(sweep.points.len() as u64, "point"), sweep.settings),
+            None => format!(
+                "{} · {} packets, {} flows · {}",
+                result.scenario.trace,
+                thousands(result.scenario.packets),
+                thousands(result.scenario.flows),
+                rules.join(", "),
+            ),
+        };
+        let machine = format!("{}, {} cores", result.host("cpu"), result.host("cores"));
+        let subtitle = format!("{what} · {machine} · {}", result.date());
         Ok(Section {
             title: result.scenario.name.clone(),
             subtitle,
