@@ -73,7 +73,8 @@ fn a_search_says_what_it_found_and_how() {
     let run = &result["runs"][0];
     assert_eq!((&run["load"], &run["throughput"]), (&Value::from("search"), &Value::Null));
     let search = &run["search"];
-    assert_eq!((search["min_pps"].as_f64(), search["max_pps"].as_f64()), (Some(1_000.0), Some(100_000.0)));
+    // A pass of 5,000 packets takes a second at most.
+    assert_eq!((search["min_pps"].as_f64(), search["max_pps"].as_f64()), (Some(5_000.0), Some(100_000.0)));
     let trials = search["trials"].as_array().unwrap();
     assert!(!trials.is_empty());
     for trial in trials {

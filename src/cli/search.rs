@@ -57,7 +57,7 @@ pub(super) struct SearchArgs {
     /// A rate is still good if this percentage of its trials is bad
     #[arg(long, value_name = "PERCENT", default_value = "50", value_parser = loss)]
     exceed: f64,
-    /// Lowest rate in packets a second [default: a hundredth of the highest]
+    /// Lowest rate in packets a second [default: a hundredth of the highest, more if a pass took over a second]
     #[arg(long, value_name = "N", value_parser = above_zero)]
     min_pps: Option<f64>,
     /// Highest rate in packets a second [default: 1.2 times what the engine does in a closed loop]

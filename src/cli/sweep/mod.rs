@@ -8,6 +8,7 @@ use super::output::{OutputArgs, is_stdout};
 use super::steering::{SteeringArg, runnable as runs_under};
 use super::{InputArgs, WRONG_VERDICTS, interrupt};
 use crate::engine::registry::{Kind, select};
+use crate::measure::fitness::of_runs;
 use crate::measure::{self, Clock, Host, Plan, Stamping, Stop};
 use crate::replay::{Pace, Rate, Steering};
 use crate::report::sweep::{Circumstances, Point, Setting, SweepFile, csv, document, head};
@@ -227,6 +228,13 @@ pub(super) fn sweep(args: SweepArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// A setting as a message names it.
+fn place(at: &Setting) -> String {
+    let named = [at.rules, at.flows, at.churn, Some(at.burst), at.capacity, at.pps].into_iter().zip(Axis::ALL);
+    let named = named.filter_map(|(value, axis)| Some(format!("{} {}", axis.name(), value?)));
+    named.collect::<Vec<_>>().join(", ")
+}
+
 /// A sweep on its way.
 struct Sweep<'a> {
     args: &'a SweepArgs,
@@ -310,6 +318,9 @@ impl Sweep<'_> {
                         entries: input.workload.geometry.capacity(),
                         noise_floor: results.controls.first().map(|control| control.noise_floor()),
                     };
+                    for doubt in of_runs(&results.runs, around.entries) {
+                        eprintln!("doubt at {}: {doubt}", place(&at));
+                    }
                     for run in &results.runs {
                         let point = Point::new(&at, run, &around, &self.settings);
                         tell(&point)?;
