@@ -68,7 +68,14 @@ impl Capture {
     ) -> Result<(Vec<S>, Summary), TraceError> {
         match self.sources.as_slice() {
             [source] if source.origin.packing.is_none() => {
-                let (states, mut summary) = self.scan_file(source, threads, &new, &work)?;
+                let (states, mut summary) = loop {
+                    // Of a file that is cut meanwhile, the lost end reads as zeros: what is left is read again.
+                    let len = source.length_now();
+                    let found = self.scan_file(source, &source.bytes[..len], threads, &new, &work)?;
+                    if source.length_now() >= len {
+                        break found;
+                    }
+                };
                 summary.changes.extend(source.change());
                 summary.skipped.clone_from(&self.skipped);
                 Ok((states, summary))
@@ -87,11 +94,11 @@ impl Capture {
     fn scan_file<S: Send>(
         &self,
         source: &Source,
+        bytes: &[u8],
         threads: usize,
         new: &(impl Fn() -> S + Sync),
         work: &(impl Fn(&mut S, &Batch) + Sync),
     ) -> Result<(Vec<S>, Summary), TraceError> {
-        let bytes: &[u8] = &source.bytes;
         let begin = || Records::begin(bytes).map_err(|why| source.origin.no_records(why, bytes));
         let (records, at) = begin()?;
         let turn = Turn { window: 0, at, frames: 0, previous_ns: None, stop: None, records };
