@@ -263,7 +263,7 @@ impl Workload {
     }
 
     fn our_table<M: lockfree::Mode>(&self, owned: &dyn Fn(u32) -> bool) -> LockFree<M> {
-        LockFree::of_shards(self.geometry, self.config.on_full, FlowHash::new(HashKey::from_seed(self.secret)), owned)
+        LockFree::of_shards(self.geometry, self.config.on_full, FlowHash::new(HashKey::inside_shards(self.secret)), owned)
     }
 
     fn lock_free(&self) -> LockFree {
@@ -320,7 +320,7 @@ impl Workload {
 
     fn parts<R: Form>(&self) -> Option<Parts<'_, R>> {
         let groups = Epochs::new(R::of(self.groups.as_ref()?))?;
-        Some(Parts { workload: self, groups, hash: FlowHash::new(HashKey::from_seed(self.secret)) })
+        Some(Parts { workload: self, groups, hash: FlowHash::new(HashKey::inside_shards(self.secret)) })
     }
 }
 

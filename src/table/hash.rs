@@ -20,6 +20,12 @@ impl HashKey {
             finalise(state)
         }))
     }
+
+    /// The secret that places flows inside shards. The hash must be another one than that which chooses shards, also
+    /// where both have the same seed: the flows of a shard have nearly the same leading bits of the latter.
+    pub fn inside_shards(seed: u64) -> Self {
+        HashKey::from_seed(finalise(!seed))
+    }
 }
 
 /// SplitMix64's output function: every input bit reaches every output bit.
@@ -77,6 +83,18 @@ mod tests {
         }
         // 1,000 expected a shard; six standard deviations are 190.
         assert!(counts.iter().all(|c| (810..=1190).contains(c)), "{counts:?}");
+    }
+
+    /// One hash for both would put a shard's flows into a sixty-fourth of its buckets.
+    #[test]
+    fn a_shards_flows_spread_over_its_buckets_whatever_the_seeds() {
+        let shards = FlowHash::new(HashKey::from_seed(1));
+        let places = FlowHash::new(HashKey::inside_shards(1));
+        let in_first = (0..64_000).map(key).filter(|key| shards.shard(key, 64) == 0);
+        let mut counts = [0u32; 64];
+        in_first.for_each(|key| counts[places.shard(&key, 64) as usize] += 1);
+        // 16 expected a bucket; the least and most of 64 Poisson counts lie well within 1 and 45.
+        assert!(counts.iter().all(|count| (1..=45).contains(count)), "{counts:?}");
     }
 
     #[test]
