@@ -24,6 +24,7 @@
 //!    A [`flow_log`] says what AWS would have recorded of it, and is compared with what AWS did record.
 //! 6. [`measure`] times passes in interleaved blocks, [`report`] says what came out.
 //!
+//! Engines of your own join in with [`own::OwnEngine`] and [`main`](fn@main).
 //! [`cli`] puts them together; a [`scenario`] is a trace with its policies in a folder.
 //!
 //! # Guarantees
@@ -43,6 +44,7 @@ pub mod engine;
 pub mod explain;
 pub mod flow_log;
 pub mod measure;
+pub mod own;
 pub mod packet;
 pub mod policy;
 pub mod replay;
@@ -51,3 +53,5 @@ pub mod scenario;
 pub mod table;
 pub mod trace;
 pub mod verify;
+
+pub use own::main;

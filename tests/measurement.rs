@@ -71,6 +71,86 @@ fn recorders_say_how_many_verdicts_they_stamped_and_what_that_cost() {
 }
 
 #[test]
+fn stages_and_the_tables_work_are_accounted_for() {
+    let folder = tempdir().unwrap();
+    let (text, result) = compare(folder.path(), &["--engine", "stateful-*-linear", "--engine", "stateless-linear"]);
+    assert!(text.contains("Stages, ns a packet: read ") && text.contains("Instructions a packet: "), "{text}");
+    for run in result["runs"].as_array().unwrap() {
+        for stage in ["read", "decode", "steer", "evaluate"] {
+            assert!(run["stages_ns_per_packet"][stage].as_f64().unwrap() > 0.0, "{stage}: {run}");
+        }
+        // Either the machine counts, or it is said why not.
+        let instructions = &run["instructions"];
+        assert_ne!(instructions["per_packet"].is_null(), instructions["not_available"].is_null(), "{instructions}");
+        let table = &run["table"];
+        if run["engine"] == "stateless-linear" {
+            assert!(table.is_null());
+            continue;
+        }
+        // What is not found and allowed is inserted; here, everything allowed fits.
+        let packets = count(&run["packets"]);
+        assert!(count(&table["lookups"]) <= packets && count(&table["hits"]) > 0);
+        let misses = count(&table["lookups"]) - count(&table["hits"]);
+        let dropped = count(&run["verdicts"]["drop"]);
+        assert!((count(&table["inserts"])..=count(&table["inserts"]) + dropped).contains(&misses), "{run}");
+        let probes = table["probes_per_lookup"].as_f64();
+        let ours =
+            ["lockfree", "owner", "bucketlock"].iter().any(|name| run["engine"].as_str().unwrap().contains(name));
+        assert_eq!(probes.is_some(), ours, "{run}");
+        // A hit compares one entry at least.
+        assert!(probes.is_none_or(|probes| probes * packets as f64 >= count(&table["hits"]) as f64), "{run}");
+    }
+}
+
+/// Read back by the crate's reader, and by the Python library where it is installed.
+#[test]
+fn interval_logs_are_read_by_other_libraries() {
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+    let folder = tempdir().unwrap();
+    let (_, result) = compare(folder.path(), &["--engine", "stateful-percore-linear"]);
+    let latency = &result["runs"][0]["latency_ns"];
+    let (json, hlog) = (folder.path().join("result.json"), folder.path().join("latency.hlog"));
+    let (code, _, stderr) = run(&["report", json.to_str().unwrap(), "-o", hlog.to_str().unwrap()]);
+    assert_eq!(code, 0, "{stderr}");
+    let text = fs::read_to_string(&hlog).unwrap();
+    let heads = ["#[Histogram log format version 1.3]", "#[StartTime: ", "\"StartTimestamp\",\"Interval_Length\","];
+    assert!(heads.iter().all(|head| text.contains(head)), "{}", &text[..400]);
+    let (mut intervals, mut packets) = (0, 0);
+    for entry in IntervalLogIterator::new(text.as_bytes()) {
+        if let LogEntry::Interval(interval) = entry.expect("a well-formed log") {
+            let packed =
+                base64::Engine::decode(&base64::prelude::BASE64_STANDARD, interval.encoded_histogram()).unwrap();
+            let mut unpacked = Vec::new();
+            std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(&packed[8..]), &mut unpacked).unwrap();
+            let histogram: hdrhistogram::Histogram<u64> = Deserializer::new().deserialize(&mut &unpacked[..]).unwrap();
+            packets += histogram.len();
+            intervals += 1;
+        }
+    }
+    assert_eq!(intervals, latency["intervals"].as_array().unwrap().len());
+    assert_eq!(packets, count(&latency["count"]));
+
+    let script = "import sys\nfrom hdrh.histogram import HdrHistogram\nfrom hdrh.log import HistogramLogReader\n\
+        reference = HdrHistogram(1, 60000000000, 2)\nreader = HistogramLogReader(sys.argv[1], reference)\n\
+        count = total = 0\n\
+        while (h := reader.get_next_interval_histogram()) is not None:\n    count += 1\n    total += h.get_total_count()\n\
+        print(count, total)\n";
+    let python = std::env::var("CTBENCH_PYTHON").unwrap_or_else(|_| "python3".into());
+    let has = |program: &str| {
+        let asked = std::process::Command::new(program).args(["-c", "import hdrh"]).output();
+        asked.is_ok_and(|output| output.status.success())
+    };
+    if !has(&python) {
+        eprintln!("SKIPPED: {python} has no package hdrhistogram (pip install hdrhistogram)");
+        return;
+    }
+    let read = std::process::Command::new(&python).args(["-c", script]).arg(&hlog).output().unwrap();
+    let said = String::from_utf8_lossy(&read.stdout);
+    assert_eq!(said.trim(), format!("{intervals} {packets}"), "{}", String::from_utf8_lossy(&read.stderr));
+}
+
+#[test]
 fn latency_over_the_traces_time_adds_up_to_all_of_it() {
     let folder = tempdir().unwrap();
     for options in [vec!["--recorder", "every"], vec!["--recorder", "burst"], vec!["--load", "paced", "--pps", "1e6"]] {
@@ -111,4 +191,70 @@ fn intervals_of_shares_merge() {
     let intervals = whole["runs"][0]["latency_ns"]["intervals"].as_array().unwrap();
     assert!(intervals.len() <= 60, "{}", intervals.len());
     assert_eq!(intervals.iter().map(|i| count(&i["count"])).sum::<u64>(), expected);
+}
+
+/// Each process has its own seed; their blocks, counts and histograms are pooled.
+#[test]
+fn fresh_processes_are_pooled() {
+    let folder = tempdir().unwrap();
+    let engines = ["--engine", "stateless-linear", "--engine", "stateful-percore-linear"];
+    let (text, result) = compare(folder.path(), &[&engines[..], &["--fresh-processes", "3", "--seed", "5"]].concat());
+    assert!(text.contains("Measured in 3 fresh processes"), "{text}");
+    let parts = result["merged"].as_array().unwrap();
+    assert_eq!(parts.len(), 3);
+    let mut seeds: Vec<&str> = parts.iter().map(|part| part["seed"].as_str().unwrap()).collect();
+    assert_eq!(result["settings"]["seed"], "5");
+    seeds.sort_unstable();
+    seeds.dedup();
+    assert_eq!(seeds.len(), 3);
+    for run in result["runs"].as_array().unwrap() {
+        // At least five blocks in each process.
+        assert!(run["throughput"]["samples_pps"].as_array().unwrap().len() >= 15, "{run}");
+        let latency = &run["latency_ns"];
+        let intervals = latency["intervals"].as_array().unwrap();
+        assert_eq!(intervals.iter().map(|i| count(&i["count"])).sum::<u64>(), count(&latency["count"]));
+    }
+    assert!(result["controls"][0]["samples"].as_array().unwrap().len() >= 15);
+    let verdict = result["comparisons"][0]["verdict"].as_str().unwrap();
+    assert!(["faster", "slower", "inconclusive"].contains(&verdict), "{verdict}");
+    // The same seeds again.
+    let (_, again) = compare(folder.path(), &[&engines[..], &["--fresh-processes", "3", "--seed", "5"]].concat());
+    assert_eq!(again["merged"][1]["seed"], result["merged"][1]["seed"]);
+    let (code, _, stderr) = run(&["replay", "--engine", "null", "--fresh-processes", "2", "--verdicts", "-"]);
+    assert!(code == 1 && stderr.contains("--verdicts and --flow-log are of one process"), "{stderr}");
+}
+
+#[test]
+fn doubts_name_a_looped_trace_and_the_clock_is_published() {
+    let folder = tempdir().unwrap();
+    let null = ["--engine", "null", "--loop", "2"];
+    let (text, result) = compare(folder.path(), &null);
+    assert!(text.contains("Doubt: every round of --loop has the same flows"), "{text}");
+    let (text, _) = compare(folder.path(), &[&null[..], &["--unique-flows"]].concat());
+    assert!(!text.contains("every round of --loop"), "{text}");
+    let clock = &result["clock"];
+    assert_eq!(count(&clock["floor_ns"]["count"]), 100_000 - count(&clock["backwards"]));
+    assert!(clock["floor_histogram"].is_string());
+    let ticks = clock["ticks_per_second"].as_f64();
+    assert_eq!(clock["source"], if ticks.is_some() { "time-stamp counter" } else { "os" });
+}
+
+/// Nothing to divide by: no panic, and no number that JSON has no word for.
+#[test]
+fn a_trace_of_one_packet_or_none_is_measured() {
+    let folder = tempdir().unwrap();
+    for (limit, evaluated) in [("1", 1), ("0", 0)] {
+        for options in [
+            &["--recorder", "every"][..],
+            &["--recorder", "sampled"],
+            &["--load", "paced", "--pps", "1000"],
+            &["--load", "paced"],
+        ] {
+            let (_, result) = compare(folder.path(), &[options, &["--limit", limit]].concat());
+            assert_eq!(result["scenario"]["evaluated"], evaluated);
+            for run in result["runs"].as_array().unwrap() {
+                assert_eq!(count(&run["packets"]), evaluated, "{run}");
+            }
+        }
+    }
 }

@@ -127,7 +127,16 @@ impl Variant for Instant {
     fn pass(&mut self, mode: Mode, _: Vec<Vec<Decision>>) -> Pass {
         let paced = matches!(mode, Mode::Paced(_)).then(Default::default);
         let decisions = vec![vec![Decision::default(); 2]];
-        Pass { elapsed_ns: 1_000, decisions, counters: None, latencies: None, paced, noise: Noise::default() }
+        Pass {
+            elapsed_ns: 1_000,
+            decisions,
+            counters: None,
+            latencies: None,
+            paced,
+            probes: None,
+            instructions: None,
+            noise: Noise::default(),
+        }
     }
 
     fn digest(&self, _: &[Vec<Decision>]) -> u64 {

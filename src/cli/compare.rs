@@ -1,7 +1,8 @@
 //! `ctbench compare` and `ctbench replay`
 
 use super::flow_log;
-use super::input::{Input, Prepared};
+use super::fresh;
+use super::input::{Input, Prepared, random_seed};
 use super::interrupt;
 use super::load::LoadArgs;
 use super::output::{is_stdout, write_file, write_with};
@@ -11,12 +12,13 @@ use super::share::{ShareArg, share};
 use super::steering::{self, SteeringArgs};
 use super::streamed::{self, StreamArgs};
 use super::{InputArgs, SLOWER, WRONG_VERDICTS, percentage};
-use crate::engine::registry::{ENGINES, Kind, select};
+use crate::engine::registry::{Kind, engines, select};
 use crate::explain::Explanation;
-use crate::measure::fitness::{of_machine, of_runs};
-use crate::measure::{self, Clock, ClockFloor, Host, Plan, Stamping, Unfit};
+use crate::measure::fitness::{of_clock, of_machine, of_runs};
+use crate::measure::{self, Clock, Host, Plan, Recording, Stamping, Unfit};
 use crate::replay::{Pool, Workload, World};
 use crate::report::differences::Differences;
+use crate::report::format::Format;
 use crate::report::picture;
 use crate::report::result::ResultFile;
 use crate::report::{self, Report};
@@ -98,6 +100,13 @@ pub(super) struct RunArgs {
     /// Stop earlier, once every throughput is known to ± this percentage (half of its 95 % interval)
     #[arg(long, value_name = "PERCENT", value_parser = percentage)]
     precision: Option<f64>,
+    /// Measure in so many fresh processes, one after the other, which share --time: each has its own memory layout and
+    /// hash key, and their results are pooled
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    fresh_processes: u16,
+    /// For those processes: write the result here, and nothing else
+    #[arg(long, hide = true)]
+    part: Option<PathBuf>,
     /// Refuse to measure on a machine that is not fit for it: busy, its workers not pinned, its frequency or cores shared
     #[arg(long)]
     strict: bool,
@@ -107,7 +116,7 @@ pub(super) struct RunArgs {
     /// Write one CSV row an engine and number of cores (`-` for stdout)
     #[arg(long, value_name = "FILE")]
     pub(super) csv: Option<PathBuf>,
-    /// Write a report for the browser, or what the file's name ends with: md, txt, csv, json, hgrm, openmetrics, svg
+    /// Write a report for the browser, or what the file's name ends with: md, txt, csv, json, hgrm, hlog, openmetrics, svg
     #[arg(long, value_name = "FILE.html")]
     pub(super) report: Option<PathBuf>,
     /// Write one CSV row a packet with its verdict, of a single engine (`-` for stdout)
@@ -164,6 +173,9 @@ fn execute(
     fail_above: Option<f64>,
     args: &RunArgs,
 ) -> anyhow::Result<ExitCode> {
+    if let (2.., None) = (args.fresh_processes, &args.part) {
+        return in_fresh_processes(input_args, fail_above, args);
+    }
     if args.verdicts.is_some() {
         let one = matches!(kinds.as_deref(), Some([_]));
         ensure!(one, "--verdicts writes the verdicts of one engine: name it with --engine");
@@ -176,11 +188,11 @@ fn execute(
     let clock = Clock::new();
     let cores = core_counts(&args.cores);
     let prepared = Prepared::new(input_args)?;
-    let default_kinds = || ENGINES.iter().filter(|engine| engine.kind.is_default()).count();
+    let default_kinds = || engines().filter(|engine| engine.kind.is_default()).count();
     let count = kinds.as_ref().map_or_else(default_kinds, Vec::len) * cores.len();
     if args.stream.applies(&prepared, &whole(input_args, args, baseline, fail_above)?, count)? {
         let (host, clock_floor) = (Host::read(), clock.floor());
-        let doubts = machine_doubts(&host, &clock_floor, &cores)?;
+        let doubts = machine_doubts(&host, clock_floor.quantile(0.5), &cores)?;
         refuse_if_strict(args, &doubts)?;
         let bar = progress_bar(args.quiet);
         let choose = |workload: &Workload| runnable(workload, kinds.clone(), None);
@@ -205,12 +217,12 @@ fn execute(
     );
     let kinds = runnable(&input.workload, kinds, baseline)?;
     let (host, clock_floor) = (Host::read(), clock.floor());
-    let mut doubts = machine_doubts(&host, &clock_floor, &cores)?;
+    let mut doubts = machine_doubts(&host, clock_floor.quantile(0.5), &cores)?;
     refuse_if_strict(args, &doubts)?;
     let stop = interrupt::stop()?;
     let stdout_taken =
         [&args.json, &args.csv, &args.verdicts, &args.report, &args.flow_log.flow_log].into_iter().any(is_stdout);
-    let text_wanted = !args.quiet && !stdout_taken;
+    let text_wanted = !args.quiet && !stdout_taken && args.part.is_none();
     let mut out = std::io::stdout().lock();
     if text_wanted {
         write!(out, "{}", report::text::heading(&input.about()))?;
@@ -224,7 +236,7 @@ fn execute(
     let precision = args.precision.unwrap_or(0.0);
     let stamping = args.recorder.stamping(pace.is_some())?;
     let plan = Plan { kinds, cores, baseline, pace, search: None, seconds: args.time, precision, stamping, stop };
-    let bar = progress_bar(args.quiet);
+    let bar = progress_bar(args.quiet || args.part.is_some());
     let started = std::time::SystemTime::now();
     let progress = |share: f64| bar.set_position((share * 1000.0) as u64);
     let results = measure::run(&input.workload, &judge, input.expect.as_ref(), &plan, &clock, progress)?;
@@ -232,8 +244,13 @@ fn execute(
 
     let capacity = input.workload.geometry.capacity();
     doubts.extend(of_runs(&results.runs, capacity));
+    doubts.extend(input_args.selection.repeats_flows().then_some(Unfit::LoopedTrace));
+    let recordings = results.runs.iter().flat_map(|run| [&run.measured.latencies, &run.measured.paced.latency]);
+    let backwards = clock_floor.backwards + recordings.map(|r: &Recording| r.backwards).sum::<u64>();
+    let clock_ratio = clock.against_os();
+    doubts.extend(of_clock(clock_ratio, backwards));
     let mut about = input.about();
-    if args.json.is_some() || args.report.is_some() {
+    if args.json.is_some() || args.report.is_some() || args.part.is_some() {
         about.trace_sha256 = Some(input.capture.sha256());
     }
     let report = Report {
@@ -242,6 +259,8 @@ fn execute(
         host,
         about,
         clock_floor,
+        clock_ticks: clock.ticks_per_second(),
+        clock_ratio,
         differences: judge.differences(),
         reasons: reasons(&input, &judge),
         allowance_exceeded: judge.allowance_exceeded(),
@@ -256,6 +275,11 @@ fn execute(
         write!(out, "{}", report::text::results(&report, picture::stdout_has_colour()))?;
     }
     let document = report::json::document(&report);
+    if let Some(path) = &args.part {
+        write_file(path, &mut out, &format!("{document:#}\n"))?;
+        let wrong = results.runs.iter().any(|run| run.error.is_some());
+        return Ok(if wrong { ExitCode::from(WRONG_VERDICTS) } else { ExitCode::SUCCESS });
+    }
     if let Some(path) = &args.json {
         write_file(path, &mut out, &format!("{document:#}\n"))?;
     }
@@ -285,19 +309,65 @@ fn execute(
     if results.partial {
         return Ok(interrupt::exit_code());
     }
-    if let Some(share) = fail_above {
+    let slower = |share: f64| {
         let slower = report.comparisons().into_iter().filter(|c| c.ratio.ci95[1] < 1.0 - share);
-        let slower: Vec<String> = slower
-            .map(|c| {
-                format!("{} on {} core{}", c.run.kind.name(), c.run.cores, if c.run.cores == 1 { "" } else { "s" })
-            })
-            .collect();
-        if !slower.is_empty() {
-            eprintln!("ctbench: slower than the baseline by more than {} %: {}", share * 100.0, slower.join("; "));
-            return Ok(ExitCode::from(SLOWER));
+        let place = |run: &measure::Run| {
+            format!("{} on {} core{}", run.kind.name(), run.cores, if run.cores == 1 { "" } else { "s" })
+        };
+        slower.map(|c| place(c.run)).collect()
+    };
+    Ok(exit_of_slower(fail_above, slower))
+}
+
+/// The same, measured by other processes; reported from their merged result.
+fn in_fresh_processes(input_args: &InputArgs, fail_above: Option<f64>, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    ensure!(
+        args.verdicts.is_none() && args.flow_log.flow_log.is_none(),
+        "--verdicts and --flow-log are of one process: leave out --fresh-processes"
+    );
+    let report = args.report.as_ref().map(|path| Ok::<_, anyhow::Error>((of_path(path)?, path))).transpose()?;
+    let seed = input_args.seed.unwrap_or_else(random_seed);
+    let (result, worst) = fresh::run(args.fresh_processes, args.time, seed)?;
+    let result = [result];
+    let mut out = std::io::stdout().lock();
+    let stdout_taken = [&args.json, &args.csv, &args.report].into_iter().any(is_stdout);
+    if !args.quiet && !stdout_taken {
+        for document in report::plain::Plain.render(&result)? {
+            write!(out, "{}", document.text)?;
         }
+        writeln!(
+            out,
+            "Measured in {} fresh processes, each with its own memory layout and hash key; intervals also cover how they differ.",
+            args.fresh_processes
+        )?;
     }
-    Ok(ExitCode::SUCCESS)
+    if let Some(path) = &args.json {
+        write_file(path, &mut out, &format!("{:#}\n", result[0].json))?;
+    }
+    if let Some(path) = &args.csv {
+        write_file(path, &mut out, &report::csv::render(&result))?;
+    }
+    out.flush()?;
+    if let Some((format, path)) = report {
+        drop(out);
+        write_report(format, &result, path)?;
+    }
+    if worst != 0 {
+        return Ok(ExitCode::from(worst));
+    }
+    let slower = |share: f64| {
+        let slower = result[0].result.comparisons.iter().filter(move |c| c.ci95[1] < 1.0 - share);
+        slower.map(|c| format!("{} on {} core{}", c.engine, c.cores, if c.cores == 1 { "" } else { "s" })).collect()
+    };
+    Ok(exit_of_slower(fail_above, slower))
+}
+
+/// Exit code 4 if an engine is slower than the baseline by more than is allowed, and which.
+fn exit_of_slower(fail_above: Option<f64>, slower: impl Fn(f64) -> Vec<String>) -> ExitCode {
+    let slower = fail_above.map(|share| (share, slower(share))).filter(|(_, slower)| !slower.is_empty());
+    let Some((share, slower)) = slower else { return ExitCode::SUCCESS };
+    eprintln!("ctbench: slower than the baseline by more than {} %: {}", share * 100.0, slower.join("; "));
+    ExitCode::from(SLOWER)
 }
 
 /// On which flows the worlds differ. Only where one set of rules holds for all addresses is that told.
@@ -309,10 +379,10 @@ pub(super) fn reasons(input: &Input, judge: &Judge) -> Option<Differences> {
 }
 
 /// What is wrong with the machine for so many workers.
-pub(super) fn machine_doubts(host: &Host, floor: &ClockFloor, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
+pub(super) fn machine_doubts(host: &Host, clock_ns: u64, cores: &[usize]) -> anyhow::Result<Vec<Unfit>> {
     let workers = cores.iter().copied().max().unwrap_or(1);
     let pool = Pool::new(workers).context("starting one worker thread a core")?;
-    Ok(of_machine(host, floor, workers, pool.pinned()))
+    Ok(of_machine(host, clock_ns, workers, pool.pinned()))
 }
 
 fn refuse_if_strict(args: &RunArgs, doubts: &[Unfit]) -> anyhow::Result<()> {
@@ -354,13 +424,16 @@ pub(super) fn runnable(
     let mut kinds = match kinds {
         Some(kinds) => runnable(kinds, true)?,
         None => {
-            let all = ENGINES.iter().map(|engine| engine.kind);
+            let all = engines().map(|engine| engine.kind);
             runnable(all.filter(|kind| kind.is_default() && workload.can_run(*kind)).collect(), false)?
         }
     };
     let baseline = baseline.filter(|baseline| !kinds.contains(baseline));
     kinds.extend(runnable(baseline.into_iter().collect(), true)?);
     if let Some(kind) = kinds.iter().find(|kind| !workload.can_run(**kind)) {
+        if workload.world(*kind).is_some() {
+            bail!("engine {} cannot follow rules that differ by interface: leave out --inventory", kind.name());
+        }
         let (what, option) = match kind.is_stateful() {
             true => ("security groups", "--security-groups"),
             false => ("a network ACL", "--network-acls"),

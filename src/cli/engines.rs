@@ -1,17 +1,17 @@
 //! `ctbench engines`
 
-use crate::engine::registry::ENGINES;
+use crate::engine::registry::engines as all;
 use std::io::Write;
 use std::process::ExitCode;
 
 pub(super) fn engines() -> anyhow::Result<ExitCode> {
-    let width = ENGINES.iter().map(|engine| engine.name.len()).max().unwrap_or(0);
+    let width = all().map(|engine| engine.name.len()).max().unwrap_or(0);
     let mut out = std::io::stdout().lock();
     for default in [true, false] {
         let title =
             if default { "Run by default:" } else { "\nRun by name (compare --engine), and checked by verify:" };
         writeln!(out, "{title}")?;
-        for engine in ENGINES.iter().filter(|engine| engine.kind.is_default() == default) {
+        for engine in all().filter(|engine| engine.kind.is_default() == default) {
             writeln!(out, "  {:width$}  {}", engine.name, engine.about)?;
         }
     }

@@ -507,7 +507,7 @@ fn geometry(args: &InputArgs, settings: &TableSettings, flows: Option<usize>) ->
 }
 
 /// Not for secrets: a hash key that differs between runs. Recorded in the result.
-fn random_seed() -> u64 {
+pub(super) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

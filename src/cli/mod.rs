@@ -8,6 +8,7 @@ mod diff;
 mod engines;
 mod explain;
 mod flow_log;
+mod fresh;
 mod gen_rules;
 mod gen_trace;
 mod info;
@@ -62,10 +63,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Compare engines on one trace: throughput, latency, verdicts
-    #[command(after_help = compare::EXAMPLES)]
+    #[command(after_help = compare::EXAMPLES, args_override_self = true)]
     Compare(compare::CompareArgs),
     /// Replay a trace through one engine
-    #[command(after_help = compare::REPLAY_EXAMPLES)]
+    #[command(after_help = compare::REPLAY_EXAMPLES, args_override_self = true)]
     Replay(compare::ReplayArgs),
     /// Search for the highest rates that engines keep up with, and latency below them
     #[command(after_help = search::EXAMPLES)]

@@ -6,7 +6,7 @@ use super::interrupt;
 use super::load::above_zero;
 use super::output::{OutputArgs, is_stdout, write_file};
 use super::{InputArgs, WRONG_VERDICTS, percentage};
-use crate::engine::registry::{ENGINES, Kind, select};
+use crate::engine::registry::{Kind, engines, select};
 use crate::measure::fitness::of_runs;
 use crate::measure::search::{Criterion, Goal, SearchPlan};
 use crate::measure::{self, Clock, Host, Plan};
@@ -142,7 +142,7 @@ impl SearchArgs {
         let filters = |kind: &Kind| kind.is_default() && !matches!(kind, Kind::Null | Kind::Reference);
         let kinds = match self.engine.as_slice() {
             [] => {
-                let usual = ENGINES.iter().map(|engine| engine.kind).filter(filters);
+                let usual = engines().map(|engine| engine.kind).filter(filters);
                 usual.filter(|kind| input.workload.can_run(*kind)).collect()
             }
             patterns => select(patterns).map_err(no_engine)?,
@@ -166,7 +166,7 @@ pub(super) fn search(args: SearchArgs) -> anyhow::Result<ExitCode> {
     let kinds = args.kinds(&input)?;
     let cores = if args.cores.is_empty() { vec![1] } else { core_counts(&args.cores) };
     let (host, clock_floor) = (Host::read(), clock.floor());
-    let mut doubts = machine_doubts(&host, &clock_floor, &cores)?;
+    let mut doubts = machine_doubts(&host, clock_floor.quantile(0.5), &cores)?;
     if args.strict && !doubts.is_empty() {
         let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
         bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());
@@ -205,6 +205,8 @@ pub(super) fn search(args: SearchArgs) -> anyhow::Result<ExitCode> {
         host,
         about,
         clock_floor,
+        clock_ticks: clock.ticks_per_second(),
+        clock_ratio: clock.against_os(),
         differences: judge.differences(),
         allowance_exceeded: judge.allowance_exceeded(),
         reasons: reasons(&input, &judge),

@@ -38,6 +38,11 @@ impl SelectionArgs {
         self.rounds > 1
     }
 
+    /// True if every round has the same flows.
+    pub(super) fn repeats_flows(&self) -> bool {
+        self.repeats() && !self.unique_flows
+    }
+
     /// What is selected of a capture whose first frame has this time.
     pub(super) fn selection(&self, start_ns: u64) -> Selection {
         let resolve = |instant: Option<Instant>| instant.map(|instant| instant.resolve(start_ns));

@@ -6,7 +6,7 @@ use super::interrupt;
 use super::output::{is_stdout, write_file};
 use super::report::{of_path, write_report};
 use super::{FAILURE, InputArgs, WRONG_VERDICTS};
-use crate::engine::registry::{ENGINES, Kind};
+use crate::engine::registry::{Kind, engines};
 use crate::measure::fitness::of_runs;
 use crate::measure::{Clock, ClockFloor, Host, Stop, StreamPlan, Streamed, Unfit, run_streamed};
 use crate::packet::Packet;
@@ -206,6 +206,8 @@ pub(super) fn compare(
         host,
         about,
         clock_floor,
+        clock_ticks: clock.ticks_per_second(),
+        clock_ratio: clock.against_os(),
         differences: streamed.refereed.differences.map(|(a, b)| (a as usize, b as usize)),
         reasons: None,
         allowance_exceeded: streamed.refereed.stateful.as_ref().map_or(0, exceeded),
@@ -244,8 +246,7 @@ pub(super) fn compare(
 /// What `verify` does, of a trace that is not kept.
 pub(super) fn verify(prepared: Prepared, args: &InputArgs, cores: &[usize]) -> anyhow::Result<ExitCode> {
     let input = Input::open(prepared, args)?;
-    let kinds: Vec<Kind> =
-        ENGINES.iter().map(|engine| engine.kind).filter(|kind| input.workload.can_run(*kind)).collect();
+    let kinds: Vec<Kind> = engines().map(|engine| engine.kind).filter(|kind| input.workload.can_run(*kind)).collect();
     // Of a pipe, all tables are in memory at once.
     let cores = if input.first.0.can_repeat() { cores } else { &[2] };
     let runs = runs(&input.workload, &kinds, cores);
@@ -259,7 +260,7 @@ pub(super) fn verify(prepared: Prepared, args: &InputArgs, cores: &[usize]) -> a
         writeln!(out, "the trace has {} packets, the scenario expects {expected}", about.packets)?;
         return Ok(ExitCode::from(FAILURE));
     }
-    let width = ENGINES.iter().map(|engine| engine.name.len()).max().unwrap_or(0);
+    let width = engines().map(|engine| engine.name.len()).max().unwrap_or(0);
     for run in &streamed.results.runs {
         let result = run.error.as_deref().unwrap_or("ok");
         writeln!(out, "{}", super::verify::line(run.kind, width, run.cores, run.steering, &run.tally, result))?;

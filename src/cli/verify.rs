@@ -5,7 +5,7 @@ use super::input::{Input, Prepared};
 use super::steering::{self, SteeringArgs};
 use super::streamed::StreamArgs;
 use super::{FAILURE, InputArgs, WRONG_VERDICTS};
-use crate::engine::registry::{ENGINES, Kind};
+use crate::engine::registry::{Kind, engines};
 use crate::measure::{Clock, check};
 use crate::replay::{Pool, Steering};
 use crate::report::text::fared;
@@ -118,8 +118,8 @@ pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(FAILURE));
     }
     let mut wrong = 0;
-    let width = ENGINES.iter().map(|engine| engine.name.len()).max().unwrap_or(0);
-    let all = ENGINES.iter().map(|engine| engine.kind).filter(|kind| workload.can_run(*kind)).collect();
+    let width = engines().map(|engine| engine.name.len()).max().unwrap_or(0);
+    let all = engines().map(|engine| engine.kind).filter(|kind| workload.can_run(*kind)).collect();
     for kind in steering::runnable(workload.steering, all, false)? {
         for cores in CORES {
             if judge.is_single_core(kind) && cores > 1 {

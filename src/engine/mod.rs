@@ -63,6 +63,12 @@ pub trait Engine {
     /// Other cores may be behind, and their packets may still belong to it.
     fn sweep_until(&mut self, _packet_time_ns: u64) {}
 
+    /// How many entries a look-up of this packet would compare with it. `None`: it is not looked up, or the table does
+    /// not tell. For accounting, beside any pass that is timed.
+    fn probes(&self, _packet: &Packet, _tag: Tag) -> Option<u32> {
+        None
+    }
+
     /// What its table has done, if it has one.
     fn counters(&self) -> Option<TableCounters> {
         None

@@ -1,5 +1,8 @@
 //! The variants that users compare, by name: `<tracking>-<table>-<rules>`.
 
+use crate::own::{Follows, Registration};
+use std::sync::OnceLock;
+
 /// What an engine is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -34,7 +37,21 @@ pub enum Kind {
     /// Security groups, crate scc, linear rules.
     #[cfg(feature = "contenders")]
     StatefulSccLinear,
+    /// An engine from another crate.
+    Own(Own),
 }
+
+/// An engine from another crate: the same if its name is.
+#[derive(Clone, Copy, Debug)]
+pub struct Own(pub(crate) &'static Registration);
+
+impl PartialEq for Own {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Own {}
 
 /// One line of `ctbench engines`.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +64,7 @@ pub struct EngineInfo {
     pub about: &'static str,
 }
 
-/// All engines, in the order in which they are shown.
+/// All engines that are built in, in the order in which they are shown.
 pub const ENGINES: &[EngineInfo] = &[
     EngineInfo {
         kind: Kind::Null,
@@ -124,6 +141,19 @@ pub const ENGINES: &[EngineInfo] = &[
     },
 ];
 
+/// Engines from other crates.
+static OWN: OnceLock<Vec<EngineInfo>> = OnceLock::new();
+
+/// Adds engines from another crate. Once a process.
+pub(crate) fn add(engines: Vec<EngineInfo>) -> Result<(), String> {
+    OWN.set(engines).map_err(|_| "engines of your own are registered once a process, all together".into())
+}
+
+/// All engines: those that are built in, then those from another crate.
+pub fn engines() -> impl Iterator<Item = &'static EngineInfo> {
+    ENGINES.iter().chain(OWN.get().into_iter().flatten())
+}
+
 impl Kind {
     /// True if the engine follows security groups and remembers connections.
     pub fn is_stateful(self) -> bool {
@@ -132,20 +162,36 @@ impl Kind {
 
     /// True if the engine follows a network ACL.
     pub fn is_stateless(self) -> bool {
-        matches!(self, Kind::StatelessLinear | Kind::StatelessCompiled)
+        match self {
+            Kind::StatelessLinear | Kind::StatelessCompiled => true,
+            Kind::Own(own) => own.0.follows == Follows::NetworkAcl,
+            _ => false,
+        }
     }
 
     /// True if any core may be handed any packet: the engine remembers nothing, or in a table that all
     /// cores share, or it runs on one core anyway.
     pub fn is_shared(self) -> bool {
         use Kind::*;
-        !matches!(self, StatefulPerCoreLinear | StatefulPerCoreCompiled | StatefulOwnerLinear)
+        match self {
+            StatefulPerCoreLinear | StatefulPerCoreCompiled | StatefulOwnerLinear => false,
+            Own(own) => own.0.shared,
+            _ => true,
+        }
     }
 
     /// True if a comparison runs it unasked. The others answer questions about tables: name them.
     pub fn is_default(self) -> bool {
         use Kind::*;
-        matches!(self, Null | Reference | StatelessLinear | StatefulPerCoreLinear | StatefulLockFreeLinear)
+        matches!(self, Null | Reference | StatelessLinear | StatefulPerCoreLinear | StatefulLockFreeLinear | Own(_))
+    }
+
+    /// True if it can follow rules that differ by interface.
+    pub fn follows_interfaces(self) -> bool {
+        match self {
+            Kind::Own(own) => own.0.by_interface,
+            _ => true,
+        }
     }
 
     /// True if it runs on one core only.
@@ -155,18 +201,21 @@ impl Kind {
 
     /// The engine's name.
     pub fn name(self) -> &'static str {
-        ENGINES.iter().find(|engine| engine.kind == self).map_or("", |engine| engine.name)
+        match self {
+            Kind::Own(own) => own.0.name,
+            _ => ENGINES.iter().find(|engine| engine.kind == self).map_or("", |engine| engine.name),
+        }
     }
 }
 
 /// The engines whose names match one of the patterns (`*` and `?` as in a shell), in the order of
-/// [`ENGINES`]. A pattern that matches nothing is the error.
+/// [`engines`]. A pattern that matches nothing is the error.
 pub fn select(patterns: &[String]) -> Result<Vec<Kind>, String> {
-    if let Some(pattern) = patterns.iter().find(|p| !ENGINES.iter().any(|e| glob(p.as_bytes(), e.name.as_bytes()))) {
+    if let Some(pattern) = patterns.iter().find(|p| !engines().any(|e| glob(p.as_bytes(), e.name.as_bytes()))) {
         return Err(pattern.clone());
     }
     let wanted = |name: &str| patterns.iter().any(|p| glob(p.as_bytes(), name.as_bytes()));
-    Ok(ENGINES.iter().filter(|engine| wanted(engine.name)).map(|engine| engine.kind).collect())
+    Ok(engines().filter(|engine| wanted(engine.name)).map(|engine| engine.kind).collect())
 }
 
 /// Whether a name matches a pattern with `*` and `?`.

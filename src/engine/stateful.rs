@@ -64,6 +64,9 @@ pub struct Stateful<'a, R, T> {
     accounted: i64,
     /// The lowest packet time of all cores: a sweep removes only what has expired by then.
     sweep_until_ns: u64,
+    /// Packets that were tracked, and of them those that found no connection alive.
+    lookups: u64,
+    misses: u64,
     burst: Burst,
 }
 
@@ -111,8 +114,15 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
             allowance,
             accounted: 0,
             sweep_until_ns: u64::MAX,
+            lookups: 0,
+            misses: 0,
             burst: Burst::default(),
         }
+    }
+
+    /// The table, to clear it between passes.
+    pub fn table_mut(&mut self) -> &mut T {
+        &mut self.table
     }
 
     #[inline(always)]
@@ -143,6 +153,7 @@ impl<'a, R: Evaluate, T: FlowTable> Stateful<'a, R, T> {
                 None => {}
             }
             if let Some(decision) = self.open(packet, ends, place, key, uses_windows) {
+                self.misses += 1;
                 return decision;
             }
         }
@@ -224,10 +235,12 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
         let count = packets.len().min(tags.len()).min(decisions.len()).min(MAX_BURST);
         // What the last burst has found.
         self.table.remove_expired();
+        let mut lookups = 0;
         for i in 0..count {
             let tracked = self.is_tracked(&packets[i], tags[i].ends);
             self.burst.tracked[i] = tracked;
             if tracked {
+                lookups += 1;
                 let key = packets[i].flow_key();
                 let place = Place::new(u32::from(tags[i].shard), self.hash.hash(&key));
                 self.table.prefetch(place);
@@ -256,6 +269,7 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
             };
             stamp.verdict_known();
         }
+        self.lookups += lookups;
         // Other workers need not know sooner.
         self.account();
     }
@@ -264,7 +278,16 @@ impl<R: Evaluate, T: FlowTable> Engine for Stateful<'_, R, T> {
         self.sweep_until_ns = packet_time_ns;
     }
 
+    fn probes(&self, packet: &Packet, tag: Tag) -> Option<u32> {
+        let rules = self.groups_ahead.clone().at(packet.time_ns);
+        let is_tracked = !packet.has(flags::NEVER_TRACKED) && !rules.is_untracked_between(packet, tag.ends);
+        let key = packet.flow_key();
+        let place = Place::new(u32::from(tag.shard), self.hash.hash(&key));
+        is_tracked.then(|| self.table.probes(place, &key)).flatten()
+    }
+
     fn counters(&self) -> Option<TableCounters> {
-        Some(*self.table.counters())
+        let (lookups, hits) = (self.lookups, self.lookups - self.misses);
+        Some(TableCounters { lookups, hits, ..*self.table.counters() })
     }
 }

@@ -1,6 +1,6 @@
 //! What makes a machine, or a run, unfit to measure on, and what to do about it.
 
-use super::{ClockFloor, Host, Run};
+use super::{Host, Run};
 use crate::engine::registry::Kind;
 use std::fmt;
 
@@ -52,6 +52,15 @@ pub enum Unfit {
         /// Two readings lie so far apart, in ns.
         u64,
     ),
+    /// The clock jumped, or runs at another speed than the system's.
+    ClockOff {
+        /// What it made of the run's time, as a multiple of what the system's clock did.
+        ratio: f64,
+        /// Readings that were lower than the one before.
+        backwards: u64,
+    },
+    /// The trace is repeated, and no round has flows of its own.
+    LoopedTrace,
     /// The system took time from the workers.
     Taken {
         /// From which run's it took most: engine and cores.
@@ -105,6 +114,13 @@ impl fmt::Display for Unfit {
             Unfit::CoarseClock(ns) => {
                 write!(f, "two clock readings lie {ns} ns apart: no single packet can be timed; trust throughput alone")
             }
+            Unfit::ClockOff { ratio, backwards } => write!(
+                f,
+                "the clock made {ratio:.4} of a second of each, and went backwards {backwards} times: trust no figure, and choose another clock source (/sys/devices/system/clocksource)"
+            ),
+            Unfit::LoopedTrace => f.write_str(
+                "every round of --loop has the same flows, so only the first inserts any: add --unique-flows",
+            ),
             Unfit::Taken { run, share } => write!(
                 f,
                 "the system took up to {:.1} % of the workers' time ({run}): read the clean percentiles, or find a quieter machine",
@@ -125,8 +141,9 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// What is wrong with a machine before anything is measured. `workers` is the largest number of threads.
-pub fn of_machine(host: &Host, floor: &ClockFloor, workers: usize, pinned: usize) -> Vec<Unfit> {
+/// What is wrong with a machine before anything is measured. `clock_ns`: two clock readings lie so far apart.
+/// `workers` is the largest number of threads.
+pub fn of_machine(host: &Host, clock_ns: u64, workers: usize, pinned: usize) -> Vec<Unfit> {
     let mut found = Vec::new();
     if workers > host.cores {
         found.push(Unfit::TooFewCores { workers, cores: host.cores });
@@ -142,10 +159,20 @@ pub fn of_machine(host: &Host, floor: &ClockFloor, workers: usize, pinned: usize
     if !matches!(host.governor.as_str(), "performance" | "unknown") {
         found.push(Unfit::Governor(host.governor.clone()));
     }
-    if floor.p50 > FINE_CLOCK_NS {
-        found.push(Unfit::CoarseClock(floor.p50));
+    if clock_ns > FINE_CLOCK_NS {
+        found.push(Unfit::CoarseClock(clock_ns));
     }
     found
+}
+
+/// Clocks of which one makes this share more or less of the time than the other do not agree. The system slews its own
+/// by at most 500 millionths.
+const CLOCKS_AGREE: f64 = 0.002;
+
+/// Whether the clock can be trusted, once the run is over. `ratio`: see [`Clock::against_os`](super::Clock::against_os).
+pub fn of_clock(ratio: Option<f64>, backwards: u64) -> Option<Unfit> {
+    let ratio = ratio.unwrap_or(1.0);
+    ((ratio - 1.0).abs() > CLOCKS_AGREE || backwards > 0).then_some(Unfit::ClockOff { ratio, backwards })
 }
 
 /// What is doubtful about runs that were measured.
@@ -201,23 +228,37 @@ mod tests {
 
     #[test]
     fn every_reason_is_found_and_says_what_to_do() {
-        let fine = ClockFloor { p50: 10, p99: 20, max: 1_000 };
-        assert_eq!(of_machine(&host(), &fine, 4, 4), []);
-        assert_eq!(of_machine(&host(), &fine, 4, 3), [Unfit::NotPinned { pinned: 3, workers: 4 }]);
-        assert_eq!(of_machine(&host(), &fine, 5, 4), [Unfit::TooFewCores { workers: 5, cores: 4 }]);
+        let fine = 10;
+        assert_eq!(of_machine(&host(), fine, 4, 4), []);
+        assert_eq!(of_machine(&host(), fine, 4, 3), [Unfit::NotPinned { pinned: 3, workers: 4 }]);
+        assert_eq!(of_machine(&host(), fine, 5, 4), [Unfit::TooFewCores { workers: 5, cores: 4 }]);
         let busy = Host { load: "1.30".into(), ..host() };
-        assert_eq!(of_machine(&busy, &fine, 1, 1), [Unfit::Busy { load: 1.3, cores: 4 }]);
+        assert_eq!(of_machine(&busy, fine, 1, 1), [Unfit::Busy { load: 1.3, cores: 4 }]);
         let smt = Host { threads_per_core: 2, ..host() };
-        assert_eq!(of_machine(&smt, &fine, 2, 2), []);
-        assert_eq!(of_machine(&smt, &fine, 3, 3), [Unfit::SharedCore]);
+        assert_eq!(of_machine(&smt, fine, 2, 2), []);
+        assert_eq!(of_machine(&smt, fine, 3, 3), [Unfit::SharedCore]);
         let slow = Host { governor: "powersave".into(), load: "unknown".into(), ..host() };
-        assert_eq!(of_machine(&slow, &fine, 1, 1), [Unfit::Governor("powersave".into())]);
+        assert_eq!(of_machine(&slow, fine, 1, 1), [Unfit::Governor("powersave".into())]);
         let unknown = Host { governor: "unknown".into(), ..host() };
-        assert_eq!(of_machine(&unknown, &fine, 1, 1), []);
-        let coarse = ClockFloor { p50: 1_000, ..fine };
-        assert_eq!(of_machine(&host(), &coarse, 1, 1), [Unfit::CoarseClock(1_000)]);
-        for doubt in of_machine(&slow, &coarse, 5, 4) {
+        assert_eq!(of_machine(&unknown, fine, 1, 1), []);
+        let coarse = 1_000;
+        assert_eq!(of_machine(&host(), coarse, 1, 1), [Unfit::CoarseClock(1_000)]);
+        for doubt in of_machine(&slow, coarse, 5, 4) {
             assert!(doubt.to_string().contains(": "), "{doubt}");
         }
+        assert!(Unfit::LoopedTrace.to_string().contains("--unique-flows"));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_is_found() {
+        assert_eq!(of_clock(None, 0), None);
+        assert_eq!(of_clock(Some(1.0004), 0), None);
+        // An hour more than the ten seconds that passed; and one that stood still.
+        for ratio in [361.0, 0.0, 0.99] {
+            let off = of_clock(Some(ratio), 0);
+            assert_eq!(off, Some(Unfit::ClockOff { ratio, backwards: 0 }));
+            assert!(off.is_some_and(|off| off.to_string().contains("trust no figure")));
+        }
+        assert_eq!(of_clock(None, 3), Some(Unfit::ClockOff { ratio: 1.0, backwards: 3 }));
     }
 }

@@ -2,7 +2,9 @@
 
 use super::search::{SearchError, SearchPlan, Searched};
 use super::statistics::{Estimate, deviation, median, median_with_interval, paired_difference, paired_ratio};
-use super::{Budget, Clock, Expected, Measured, Probe, ProbeCost, StageTimes, Stamping, Stop, Trials, Variant};
+use super::{
+    Budget, Clock, Expected, Instructions, Measured, Probe, ProbeCost, StageTimes, Stamping, Stop, Trials, Variant,
+};
 use crate::engine::Decision;
 use crate::engine::registry::Kind;
 use crate::replay::{Mode, Pace, Pool, Steered, Steering, Workload};
@@ -41,6 +43,10 @@ pub struct Run {
     pub table_bytes: u64,
     /// Bytes of it in huge pages, where the table asks for them and the system tells.
     pub huge_bytes: Option<u64>,
+    /// Entries that a look-up compares with its flow, on average; `None` where the table does not tell.
+    pub probes: Option<f64>,
+    /// Instructions a packet, or why they are not known; `None` if nothing was measured.
+    pub instructions: Option<Result<f64, String>>,
     /// The stages of each streamed pass; `None` for a preloaded trace, whose engines run by themselves.
     pub stages: Option<Vec<StageTimes>>,
     /// Handing the packets to the cores, before the passes, in ns a packet. `None` where it is one of `stages`.
@@ -215,6 +221,8 @@ pub struct Control {
     pub cores: usize,
     /// Throughput as a multiple of the baseline's own, from the same blocks as every other ratio.
     pub ratio: Estimate,
+    /// The same of every block.
+    pub samples: Vec<f64>,
 }
 
 impl Control {
@@ -301,6 +309,8 @@ pub fn run(
             imbalance: steered.imbalance(),
             table_bytes: variant.table_bytes(),
             huge_bytes: variant.huge_bytes(),
+            probes: None,
+            instructions: None,
             stages: None,
             steer_ns: Some(steer_ns),
             searched: None,
@@ -321,6 +331,9 @@ pub fn run(
     };
     if workload.trace.packets.is_empty() || results.partial {
         return Ok(results);
+    }
+    for (run, variant) in results.runs.iter_mut().zip(&mut variants) {
+        account(run, variant.as_mut());
     }
 
     let budget = |share: f64| Budget {
@@ -378,7 +391,8 @@ pub fn run(
             continue;
         }
         let ratio = paired_ratio(&control.pps, &run.measured.pps, workload.secret);
-        results.controls.push(Control { kind: run.kind, cores: run.cores, ratio });
+        let samples = control.pps.iter().zip(&run.measured.pps).map(|(again, once)| again / once).collect();
+        results.controls.push(Control { kind: run.kind, cores: run.cores, ratio, samples });
     }
 
     drop(variants);
@@ -409,6 +423,25 @@ pub fn run(
     }
     results.partial = plan.stop.is_asked();
     Ok(results)
+}
+
+/// Two passes that no clock looks at: what look-ups compare, and instructions.
+fn account(run: &mut Run, variant: &mut dyn Variant) {
+    if run.error.is_some() {
+        return;
+    }
+    let packets = run.packets.max(1) as f64;
+    let pass = variant.pass(Mode::Probed, Vec::new());
+    run.probes =
+        pass.probes.filter(|[lookups, _]| *lookups > 0).map(|[lookups, probes]| probes as f64 / lookups as f64);
+    // The first count says whether the machine counts at all; then there is no need for a pass.
+    run.instructions = Some(match Instructions::start() {
+        Err(reason) => Err(reason),
+        Ok(_) => {
+            let pass = variant.pass(Mode::Counted, pass.decisions);
+            pass.instructions.unwrap_or_else(|| Err("no worker counted".into())).map(|sum| sum as f64 / packets)
+        }
+    });
 }
 
 /// The floor for the largest table, or for a small one where no engine has any. `None` if there is no memory for it.

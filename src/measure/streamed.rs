@@ -243,6 +243,8 @@ impl Right<'_> {
             searched: None,
             table_bytes: engine.table_bytes(),
             huge_bytes: engine.huge_bytes(),
+            probes: None,
+            instructions: None,
             stages: None,
             steer_ns: None,
         }

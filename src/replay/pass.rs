@@ -4,7 +4,7 @@ use super::order::{Progress, Turns};
 use super::paced::{Pace, Paced, due_times, replay_lane_paced};
 use super::{Lane, Pool, Steered};
 use crate::engine::{Decision, Engine, NoStamps, Stamp, Tag};
-use crate::measure::{Clock, Noise, Recorder, Recording, Slots, Stamping, Watch};
+use crate::measure::{Clock, Instructions, Noise, Recorder, Recording, Slots, Stamping, Watch};
 use crate::packet::Packet;
 use crate::table::TableCounters;
 use std::sync::Mutex;
@@ -53,6 +53,10 @@ pub enum Mode {
         /// Which verdicts are stamped.
         Stamping,
     ),
+    /// Closed loop, untimed: how many entries each look-up compares.
+    Probed,
+    /// Closed loop, untimed: the instructions of the workers' loops.
+    Counted,
     /// Open loop. Packets of one flow must meet one core, as under symmetric steering.
     Paced(
         /// When packets are due.
@@ -72,6 +76,10 @@ pub struct Pass {
     pub latencies: Option<Recording>,
     /// What an open loop came to.
     pub paced: Option<Paced>,
+    /// Look-ups whose probes the table told, and their probes; of [`Mode::Probed`].
+    pub probes: Option<[u64; 2]>,
+    /// Instructions of all workers' loops, or why there is no count; of [`Mode::Counted`].
+    pub instructions: Option<Result<u64, String>>,
     /// What the system took from the workers.
     pub noise: Noise,
 }
@@ -84,6 +92,8 @@ struct Finished {
     counters: Option<TableCounters>,
     latencies: Option<Recording>,
     paced: Option<Paced>,
+    probes: Option<[u64; 2]>,
+    instructions: Option<Result<u64, String>>,
     noise: Noise,
 }
 
@@ -122,6 +132,8 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, mode: Mode, mut buffers: Vec<Vec
             };
             let mut paced = None;
             let turns = progress.as_ref().map(|progress| progress.turns(core, lane, job.burst));
+            let mut instructions = (mode == Mode::Counted).then(Instructions::start);
+            let mut probes = (mode == Mode::Probed).then_some([0; 2]);
             let mut watch = Watch::start(job.clock);
             start_together(&waiting);
             let start = job.clock.raw();
@@ -131,6 +143,9 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, mode: Mode, mut buffers: Vec<Vec
                         replay_lane_paced(&mut engine, lane, &mut decisions, job.burst, job.clock, due, *queue);
                     paced = Some(served);
                 }
+                (None, None) if let Some(probes) = &mut probes => {
+                    replay_lane_probed(&mut engine, lane, &mut decisions, probes);
+                }
                 (None, None) => replay_lane(&mut engine, lane, &mut decisions, job.burst),
                 (None, Some(turns)) => replay_lane_in_turns(&mut engine, lane, &mut decisions, turns),
                 (Some(recorder), None) => replay_lane_stamped(&mut engine, lane, &mut decisions, job.burst, recorder),
@@ -139,10 +154,24 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, mode: Mode, mut buffers: Vec<Vec
                 }
             }
             let end = job.clock.raw();
+            let instructions = instructions.as_mut().map(|started| match started {
+                Ok(instructions) => instructions.count(),
+                Err(reason) => Err(reason.clone()),
+            });
             let noise = watch.window(job.clock);
             let latencies = recorder.map(Recorder::finish);
             let paced = paced.zip(due).map(|(served, (due, _))| served.measure(&due, job.burst, slots()));
-            Finished { start, end, decisions, counters: engine.counters(), latencies, paced, noise }
+            Finished {
+                start,
+                end,
+                decisions,
+                counters: engine.counters(),
+                latencies,
+                paced,
+                probes,
+                instructions,
+                noise,
+            }
         })
     });
     let finished: Vec<Finished> = finished.into_iter().flatten().collect();
@@ -155,6 +184,8 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, mode: Mode, mut buffers: Vec<Vec
         counters: None,
         latencies: None,
         paced: None,
+        probes: None,
+        instructions: None,
         noise: Noise::default(),
     };
     for worker in finished {
@@ -168,6 +199,15 @@ pub fn pass<S: Setup>(job: &Job, setup: &mut S, mode: Mode, mut buffers: Vec<Vec
         if let Some(paced) = worker.paced {
             pass.paced.get_or_insert_default().merge(&paced);
         }
+        if let Some([lookups, probes]) = worker.probes {
+            let sum = pass.probes.get_or_insert_default();
+            *sum = [sum[0] + lookups, sum[1] + probes];
+        }
+        pass.instructions = match (pass.instructions, worker.instructions) {
+            (Some(Ok(sum)), Some(Ok(more))) => Some(Ok(sum + more)),
+            (Some(Err(reason)), _) | (_, Some(Err(reason))) => Some(Err(reason)),
+            (one, other) => one.or(other),
+        };
         pass.noise.merge(&worker.noise);
     }
     pass
@@ -192,6 +232,18 @@ fn replay_lane<E: Engine>(engine: &mut E, lane: &Lane, decisions: &mut [Decision
     let packets = lane.packets.chunks(burst);
     let tags = lane.tags.chunks(burst);
     for ((packets, tags), decisions) in packets.zip(tags).zip(decisions.chunks_mut(burst)) {
+        engine.burst(packets, tags, decisions, &mut NoStamps);
+    }
+}
+
+/// The same packet by packet, each look-up's probes counted first. Untimed.
+fn replay_lane_probed<E: Engine>(engine: &mut E, lane: &Lane, decisions: &mut [Decision], probes: &mut [u64; 2]) {
+    let packets = lane.packets.chunks(1);
+    let tags = lane.tags.chunks(1);
+    for ((packets, tags), decisions) in packets.zip(tags).zip(decisions.chunks_mut(1)) {
+        if let Some(more) = engine.probes(&packets[0], tags[0]) {
+            *probes = [probes[0] + 1, probes[1] + u64::from(more)];
+        }
         engine.burst(packets, tags, decisions, &mut NoStamps);
     }
 }

@@ -8,6 +8,7 @@ use crate::engine::reference;
 use crate::engine::registry::Kind;
 use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Tag, Verdict};
 use crate::measure::{Clock, Span, Variant};
+use crate::own::Build;
 use crate::packet::Packet;
 use crate::policy::compiled::Compiled;
 use crate::policy::linear::Linear;
@@ -34,7 +35,8 @@ pub struct Workload {
     pub config: Config,
     /// How packets reach cores.
     pub steering: Steering,
-    pub(crate) tracker: Tracker,
+    /// Moves connections from state to state; made from `config`.
+    pub tracker: Tracker,
     /// Size of the flow tables.
     pub geometry: Geometry,
     /// Chooses shards: part of the scenario.
@@ -143,7 +145,8 @@ impl Workload {
 
     /// True if this engine can run on the given rules.
     pub fn can_run(&self, kind: Kind) -> bool {
-        kind == Kind::Null || self.world(kind).is_some()
+        let follows = |world: &World| kind.follows_interfaces() || !world.has_paths();
+        kind == Kind::Null || self.world(kind).is_some_and(follows)
     }
 
     /// Steers the trace for engines of one kind.
@@ -255,6 +258,7 @@ impl Workload {
             Kind::StatefulDashMapLinear => self.contender::<L, U, crate::table::dashmap::Dash>(cores, user),
             #[cfg(feature = "contenders")]
             Kind::StatefulSccLinear => self.contender::<L, U, crate::table::scc::Scc>(cores, user),
+            Kind::Own(own) => Some(user.own(self, cores, own.0.build)),
         }
     }
 
@@ -453,6 +457,9 @@ pub(super) trait Use<'a> {
 
     /// Makes it.
     fn setup<S: Setup + 'a>(self, setup: S) -> Self::Made;
+
+    /// The same of an engine from another crate, whose setup only that crate can name.
+    fn own(self, workload: &'a Workload, cores: usize, build: Build) -> Self::Made;
 }
 
 /// For replays of a trace that is steered already.
@@ -466,6 +473,10 @@ impl<'a> Use<'a> for Preloaded<'a> {
 
     fn setup<S: Setup + 'a>(self, setup: S) -> Box<dyn Variant + 'a> {
         Box::new(Prepared { workload: self.workload, job: self.job, setup })
+    }
+
+    fn own(self, workload: &'a Workload, _: usize, build: Build) -> Box<dyn Variant + 'a> {
+        (build.variant)(workload, self.job)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::page::Section;
 use super::result::{ResultError, ResultFile};
-use super::{csv, hgrm, html, markdown, openmetrics, plain};
+use super::{csv, hgrm, hlog, html, markdown, openmetrics, plain};
 
 /// A finished file. Formats with several (a chart each, a histogram each) tell them apart by a suffix.
 #[derive(Clone, Debug)]
@@ -22,8 +22,17 @@ pub trait Format {
 }
 
 /// All formats, the default first.
-pub const FORMATS: [&dyn Format; 8] =
-    [&html::Html, &markdown::Markdown, &plain::Plain, &Csv, &Json, &hgrm::Hgrm, &openmetrics::OpenMetrics, &Svg];
+pub const FORMATS: [&dyn Format; 9] = [
+    &html::Html,
+    &markdown::Markdown,
+    &plain::Plain,
+    &Csv,
+    &Json,
+    &hgrm::Hgrm,
+    &hlog::Hlog,
+    &openmetrics::OpenMetrics,
+    &Svg,
+];
 
 /// The format of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Format> {

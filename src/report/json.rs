@@ -1,6 +1,7 @@
 //! The result JSON. Its schema is `results/schema.json`.
 
 use super::{Report, search_json};
+use crate::engine::registry::Kind;
 use crate::measure::{Latencies, Recording, Run, Span, StageTimes, Stamping};
 use crate::replay::{Pace, Rate};
 use base64::Engine as _;
@@ -51,9 +52,15 @@ pub fn document(report: &Report) -> Value {
             "conntrack": w.config,
         },
         "clock": {
-            "floor_p50_ns": report.clock_floor.p50,
-            "floor_p99_ns": report.clock_floor.p99,
-            "floor_max_ns": report.clock_floor.max,
+            "source": report.clock_ticks.map_or("os", |_| "time-stamp counter"),
+            "ticks_per_second": report.clock_ticks,
+            "ratio_to_os": report.clock_ratio,
+            "backwards": report.clock_floor.backwards,
+            "floor_p50_ns": report.clock_floor.quantile(0.5),
+            "floor_p99_ns": report.clock_floor.quantile(0.99),
+            "floor_max_ns": report.clock_floor.apart.histogram().max(),
+            "floor_ns": quantiles(report.clock_floor.apart.histogram()),
+            "floor_histogram": encoded(report.clock_floor.apart.histogram()),
         },
         "probe": report.results.probe.map(|(bytes, cost)| json!({
             "bytes": bytes,
@@ -81,6 +88,7 @@ pub fn document(report: &Report) -> Value {
             "ratio": control.ratio.value,
             "ci95": control.ratio.ci95,
             "noise_floor": control.noise_floor(),
+            "samples": control.samples,
         })).collect::<Vec<_>>(),
         "comparisons": report.comparisons().iter().map(|c| json!({
             "engine": c.run.kind.name(),
@@ -113,6 +121,7 @@ fn run_value(report: &Report, run: &Run) -> Value {
         stamps.map(|cost| json!({ "ns": cost.value, "ci95": cost.ci95, "pairs": run.measured.stamped_pairs.len() }));
     json!({
         "engine": run.kind.name(),
+        "follows": follows(run.kind),
         "cores": run.cores,
         "pinned": run.pinned,
         "steering": run.steering.name(),
@@ -175,6 +184,9 @@ fn run_value(report: &Report, run: &Run) -> Value {
         "table": run.measured.counters.map(|c| json!({
             "capacity": report.workload.geometry.capacity(),
             "peak_entries": c.peak_entries,
+            "lookups": c.lookups,
+            "hits": c.hits,
+            "probes_per_lookup": run.probes,
             "inserts": c.inserts,
             "expired": c.expired,
             "evicted": c.evicted,
@@ -183,8 +195,21 @@ fn run_value(report: &Report, run: &Run) -> Value {
             "huge_page_bytes": run.huge_bytes,
             "allowance": allowance(report, c.peak_entries),
         })),
+        "instructions": run.instructions.as_ref().map(|instructions| json!({
+            "per_packet": instructions.as_ref().ok(),
+            "not_available": instructions.as_ref().err(),
+        })),
         "error": run.error,
     })
+}
+
+/// Whose rules an engine follows.
+fn follows(kind: Kind) -> Option<&'static str> {
+    match kind {
+        kind if kind.is_stateful() => Some("security groups"),
+        kind if kind.is_stateless() => Some("network ACL"),
+        _ => None,
+    }
 }
 
 /// What AWS's counters of the same names would say at the end of the trace, and at its fullest.
@@ -221,7 +246,7 @@ pub(super) fn latency(recording: &Recording, stamping: Stamping, report: &Report
     value["one_in"] = json!(stamping.one_in());
     value["beyond_one_minute"] = json!(recording.raw.beyond());
     value["clock_backwards"] = json!(recording.backwards);
-    value["clock_floor_p50"] = json!(report.clock_floor.p50);
+    value["clock_floor_p50"] = json!(report.clock_floor.quantile(0.5));
     value["histogram"] = json!(encoded(recording.raw.histogram()));
     value["marked_share"] = json!(recording.noise.marked_share());
     value["clean"] = quantiles(recording.clean.histogram());

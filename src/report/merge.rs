@@ -6,7 +6,7 @@
 
 use super::json::{encoded, interval, quantiles};
 use super::result::{Latency, ResultError, ResultFile, Run, Share};
-use crate::measure::statistics::{claim, median_with_interval, paired_difference, paired_ratio};
+use crate::measure::statistics::{Estimate, claim, deviation, grouped_median, median_with_interval};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
@@ -147,7 +147,7 @@ pub fn merge(files: &[ResultFile], by_host: bool) -> Result<Value, MergeError> {
         merged["single_packet_latency"] = alone(files)?;
         merged["controls"] = controls(files);
         let judged = ResultFile::from_json(&first.path, merged.clone())?;
-        merged["comparisons"] = comparisons(&judged);
+        merged["comparisons"] = comparisons(&judged, files, sharded);
     }
     Ok(merged)
 }
@@ -276,7 +276,7 @@ fn merge_run(value: &mut Value, parts: &[Part], sharded: bool) -> Result<(), Mer
     let packets: f64 = parts.iter().map(|part| part.run.packets as f64).sum();
     let tracked = parts.iter().map(|part| Some(part.json["tracked_share"].as_f64()? * part.run.packets as f64));
     value["tracked_share"] = json!(tracked.sum::<Option<f64>>().map(|tracked| tracked / packets.max(1.0)));
-    for field in ["inserts", "expired", "evicted", "full_drops", "peak_entries"] {
+    for field in ["lookups", "hits", "inserts", "expired", "evicted", "full_drops", "peak_entries"] {
         if value["table"].is_object() {
             value["table"][field] = sum(parts.iter().map(|part| &part.json["table"][field]));
         }
@@ -319,7 +319,8 @@ fn throughput(parts: &[Part], sharded: bool) -> Value {
     if samples.is_empty() {
         return Value::Null;
     }
-    let pps = median_with_interval(&samples, SEED);
+    let groups: Vec<Vec<f64>> = measured.iter().map(|(_, throughput)| throughput.samples_pps.clone()).collect();
+    let pps = if sharded { median_with_interval(&samples, SEED) } else { grouped_median(&groups, SEED) };
     let passes: u64 = measured.iter().map(|(_, throughput)| throughput.passes).sum();
     json!({ "pps": pps.value, "ci95": pps.ci95, "samples_pps": samples, "passes": passes })
 }
@@ -398,37 +399,69 @@ fn alone(files: &[ResultFile]) -> Result<Value, MergeError> {
     Ok(Value::Array(merged))
 }
 
-/// Of each control the noisiest: nothing is claimed that one of the results would not have claimed for its noise.
+/// Each control from the blocks of all files. Of files that kept no blocks the noisiest: nothing is claimed that one of
+/// the results would not have claimed for its noise.
 fn controls(files: &[ResultFile]) -> Value {
-    let mut worst: Vec<&Value> = Vec::new();
+    let same = |a: &Value, b: &Value| a["engine"] == b["engine"] && a["cores"] == b["cores"];
     let floor = |control: &Value| control["noise_floor"].as_f64().unwrap_or(0.0);
-    for control in files.iter().filter_map(|file| file.json["controls"].as_array()).flatten() {
-        let same = |other: &&mut &Value| other["engine"] == control["engine"] && other["cores"] == control["cores"];
-        match worst.iter_mut().find(same) {
-            Some(known) if floor(known) < floor(control) => *known = control,
-            Some(_) => {}
-            None => worst.push(control),
+    let all: Vec<&Value> = files.iter().filter_map(|file| file.json["controls"].as_array()).flatten().collect();
+    let mut merged: Vec<Value> = Vec::new();
+    for control in &all {
+        if merged.iter().any(|known| same(known, control)) {
+            continue;
         }
+        let alike: Vec<&Value> = all.iter().copied().filter(|other| same(other, control)).collect();
+        let logarithms = |control: &&Value| -> Option<Vec<f64>> {
+            let samples = control["samples"].as_array()?;
+            Some(samples.iter().filter_map(|sample| sample.as_f64().filter(|s| *s > 0.0)).map(f64::ln).collect())
+        };
+        let groups: Option<Vec<Vec<f64>>> = alike.iter().map(logarithms).collect();
+        let groups = groups.filter(|groups| groups.iter().any(|group| !group.is_empty()));
+        merged.push(match groups {
+            Some(groups) => {
+                let ratio = grouped_ratio(&groups);
+                json!({
+                    "engine": control["engine"], "cores": control["cores"],
+                    "ratio": ratio.value, "ci95": ratio.ci95, "noise_floor": deviation(ratio.value),
+                    "samples": groups.concat().into_iter().map(f64::exp).collect::<Vec<_>>(),
+                })
+            }
+            None => {
+                let worst = alike.iter().max_by(|a, b| floor(a).total_cmp(&floor(b)));
+                worst.map_or(Value::Null, |worst| (*worst).clone())
+            }
+        });
     }
-    json!(worst)
+    json!(merged)
 }
 
-/// The same engines against the same baselines, from the merged samples.
-fn comparisons(file: &ResultFile) -> Value {
-    let result = &file.result;
-    let judged = result.comparisons.iter().filter_map(|c| {
-        let samples = |engine: &str| {
-            let run = result.runs.iter().find(|run| run.engine == engine && run.cores == c.cores)?;
-            Some(&run.measured()?.samples_pps)
+/// A ratio from the logarithms of its pairs, file by file.
+fn grouped_ratio(logarithms: &[Vec<f64>]) -> Estimate {
+    let Estimate { value, ci95 } = grouped_median(logarithms, SEED);
+    Estimate { value: value.exp(), ci95: ci95.map(f64::exp) }
+}
+
+/// The same engines against the same baselines, from the pairs of every file; of shares from their blocks together.
+fn comparisons(merged: &ResultFile, files: &[ResultFile], sharded: bool) -> Value {
+    let files: Vec<&ResultFile> = if sharded { vec![merged] } else { files.iter().collect() };
+    let judged = merged.result.comparisons.iter().filter_map(|c| {
+        let samples = |file: &ResultFile, engine: &str| -> Option<Vec<f64>> {
+            let run = file.result.runs.iter().find(|run| run.engine == engine && run.cores == c.cores)?;
+            Some(run.measured()?.samples_pps.clone())
         };
-        let (ours, theirs) = (samples(&c.engine)?, samples(&c.baseline)?);
-        let ns = |samples: &[f64]| samples.iter().map(|pps| 1e9 / pps).collect::<Vec<_>>();
-        let ratio = paired_ratio(ours, theirs, SEED);
-        let extra = paired_difference(&ns(ours), &ns(theirs), SEED);
+        let pairs = |pair: fn((f64, f64)) -> f64| -> Option<Vec<Vec<f64>>> {
+            let of = |file: &&ResultFile| {
+                let (ours, theirs) = (samples(file, &c.engine)?, samples(file, &c.baseline)?);
+                Some(ours.into_iter().zip(theirs).map(pair).collect())
+            };
+            files.iter().map(of).collect()
+        };
+        let ratio = grouped_ratio(&pairs(|(ours, theirs)| (ours / theirs).ln())?);
+        let extra = grouped_median(&pairs(|(ours, theirs)| 1e9 / ours - 1e9 / theirs)?, SEED);
         Some(json!({
             "engine": c.engine, "baseline": c.baseline, "cores": c.cores,
             "ratio": ratio.value, "ci95": ratio.ci95, "extra_ns": extra.value, "extra_ns_ci95": extra.ci95,
-            "verdict": claim(&ratio, result.noise_floor(c.cores)),
+            "verdict": claim(&ratio, merged.result.noise_floor(c.cores)),
         }))
     });
     judged.collect()

@@ -8,6 +8,7 @@ pub mod explain_rows;
 pub mod explain_text;
 pub mod format;
 pub mod hgrm;
+pub mod hlog;
 pub mod html;
 pub mod json;
 pub mod markdown;
@@ -86,6 +87,10 @@ pub struct Report<'a> {
     pub about: About,
     /// What the clock costs.
     pub clock_floor: ClockFloor,
+    /// Its steps a second; `None`: it is the OS clock.
+    pub clock_ticks: Option<f64>,
+    /// What it made of the run's time, as a multiple of what the OS clock did.
+    pub clock_ratio: Option<f64>,
     /// Packets that only the stateful, and only the stateless world accepts.
     pub differences: Option<(usize, usize)>,
     /// On which flows, and why; where the worlds differ, and one set of rules holds for all addresses.

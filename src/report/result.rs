@@ -280,6 +280,9 @@ pub struct Run {
     /// Name.
     #[serde(deserialize_with = "printable")]
     pub engine: String,
+    /// Whose rules it follows: `security groups`, `network ACL` or none.
+    #[serde(default)]
+    pub follows: Option<String>,
     /// Cores.
     pub cores: u64,
     /// Steering.
@@ -548,8 +551,11 @@ impl Run {
         self.measured().map(|throughput| 1e9 / throughput.pps)
     }
 
-    /// Whether the engine remembers connections, by its name.
+    /// Whether the engine remembers connections; by its name where the file does not tell.
     pub fn is_stateful(&self) -> bool {
+        if let Some(world) = &self.follows {
+            return world == "security groups";
+        }
         self.engine.starts_with("stateful") || self.engine == "reference"
     }
 

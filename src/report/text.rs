@@ -351,14 +351,7 @@ fn notes(report: &Report) -> String {
         thousands(passes)
     );
     text.push_str(&recorder(report, &measured, burst));
-    let steer_ns = measured.first().and_then(|run| run.steer_ns).unwrap_or(0.0);
-    let _ = writeln!(
-        text,
-        "Before that, in ns a packet: reading {:.1}, decoding {:.1}, steering {:.1}.",
-        report.about.read_ns,
-        report.about.decode_ns,
-        report.about.sequence_ns + steer_ns
-    );
+    text.push_str(&stages(report, &measured));
     for control in &results.controls {
         let _ = writeln!(
             text,
@@ -387,12 +380,15 @@ fn notes(report: &Report) -> String {
     }
     for run in measured.iter().filter(|run| run.cores == measured[0].cores) {
         if let (Some(share), Some(table)) = (run.tracked_share, &run.measured.counters) {
+            let probes = run.probes.map_or(String::new(), |probes| format!(", {probes:.2} entries compared a look-up"));
             let _ = writeln!(
                 text,
-                "{}: {:.1} % of the packets reach the table; {} inserts, peak {} of {} entries{}, {} MiB{}.",
+                "{}: {:.1} % of the packets reach the table; {} hits{probes}, {} inserts, {} expired, peak {} of {} entries{}, {} MiB{}.",
                 run.kind.name(),
                 share * 100.0,
+                thousands(table.hits),
                 thousands(table.inserts),
+                thousands(table.expired),
                 thousands(table.peak_entries),
                 thousands(report.workload.geometry.capacity()),
                 fullness(table),
@@ -441,10 +437,38 @@ fn recorder(report: &Report, measured: &[&Run], burst: usize) -> String {
         false => format!("; the stamps add {low:+.1} to {high:+.1} ns a packet (passes with and without, in pairs)"),
     };
     format!(
-        "Latency: from when a burst of {burst} is handed over {until}. Two clock readings lie {} apart (p50; p99 {}){adds}.\n",
-        time(report.clock_floor.p50),
-        time(report.clock_floor.p99)
+        "Latency: from when a burst of {burst} is handed over {until}{adds}.\nClock: {}; two readings lie {} apart (p50; p99 {}, p99.9 {}).\n",
+        report.clock_ticks.map_or("the system's".to_owned(), |ticks| {
+            format!("the time-stamp counter, calibrated to {:.1} MHz", ticks / 1e6)
+        }),
+        time(report.clock_floor.quantile(0.5)),
+        time(report.clock_floor.quantile(0.99)),
+        time(report.clock_floor.quantile(0.999)),
     )
+}
+
+/// Where the time of a packet goes, on the fewest cores.
+fn stages(report: &Report, measured: &[&Run]) -> String {
+    let cores = measured[0].cores;
+    let here: Vec<&&Run> = measured.iter().filter(|run| run.cores == cores).collect();
+    let steer = report.about.sequence_ns + measured[0].steer_ns.unwrap_or(0.0);
+    let evaluate: Vec<String> =
+        here.iter().map(|run| format!("{} {:.1}", run.kind.name(), run.ns_per_packet())).collect();
+    let mut text = format!(
+        "Stages, ns a packet: read {:.1}, decode {:.1}, steer {steer:.1}, all before the clock starts; evaluate {}.\n",
+        report.about.read_ns,
+        report.about.decode_ns,
+        evaluate.join(", ")
+    );
+    let counted = |run: &&&Run| Some((run.kind.name(), *run.instructions.as_ref()?.as_ref().ok()?));
+    let counts: Vec<String> = here.iter().filter_map(counted).map(|(name, n)| format!("{name} {n:.0}")).collect();
+    let reason = here.iter().find_map(|run| run.instructions.as_ref()?.as_ref().err());
+    match (counts.is_empty(), reason) {
+        (false, _) => text += &format!("Instructions a packet: {}.\n", counts.join(", ")),
+        (true, Some(reason)) => text += &format!("Instructions a packet: not available: {reason}.\n"),
+        (true, None) => {}
+    }
+    text
 }
 
 /// Where it was measured, and why to doubt it.

@@ -93,6 +93,10 @@ pub struct TableCounters {
     pub entries: i64,
     /// The most entries ever held. Over several cores: the sum of their peaks.
     pub peak_entries: u64,
+    /// Look-ups: of each packet that is tracked, one.
+    pub lookups: u64,
+    /// Of them, those that found their connection alive.
+    pub hits: u64,
     /// Connections inserted.
     pub inserts: u64,
     /// Connections removed because their time was up.
@@ -127,6 +131,8 @@ impl TableCounters {
     pub fn merge(&mut self, other: &TableCounters) {
         self.entries += other.entries;
         self.peak_entries += other.peak_entries;
+        self.lookups += other.lookups;
+        self.hits += other.hits;
         self.inserts += other.inserts;
         self.expired += other.expired;
         self.evicted += other.evicted;
@@ -189,6 +195,12 @@ pub trait FlowTable: Send {
 
     /// Third, when the next burst begins: removes what has expired there.
     fn remove_expired(&mut self) {}
+
+    /// How many entries a look-up of this flow would compare with it, found or not; `None` if the table does not tell.
+    /// For accounting, beside any pass that is timed.
+    fn probes(&self, _place: Place, _key: &FlowKey) -> Option<u32> {
+        None
+    }
 
     /// Removes all that has expired, from all shards that this worker may touch.
     fn sweep(&mut self, now_ns: u64);

@@ -168,7 +168,7 @@ pub(super) fn sweep(args: SweepArgs) -> anyhow::Result<ExitCode> {
     let clock = Clock::new();
     let cores = if args.cores.is_empty() { vec![1] } else { core_counts(&args.cores) };
     let (host, started) = (Host::read(), SystemTime::now());
-    let doubts = machine_doubts(&host, &clock.floor(), &cores)?;
+    let doubts = machine_doubts(&host, clock.floor().quantile(0.5), &cores)?;
     if args.strict && !doubts.is_empty() {
         let reasons: Vec<String> = doubts.iter().map(|doubt| format!("\n  - {doubt}")).collect();
         bail!("--strict: this machine is not fit to measure on:{}", reasons.concat());

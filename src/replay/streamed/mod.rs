@@ -18,4 +18,5 @@ mod serve;
 pub use pass::{Consumer, StreamPass, stream_pass};
 pub use pipeline::{Pipeline, Stages};
 pub use referee::{Referee, Refereed};
+pub(crate) use serve::served_of;
 pub use serve::{Serve, Served};

@@ -4,6 +4,7 @@ use super::lanes::LaneBatch;
 use crate::engine::registry::Kind;
 use crate::engine::{Decision, Engine, NoStamps};
 use crate::measure::Busy;
+use crate::own::Build;
 use crate::replay::Setup;
 use crate::replay::variants::{Use, Workload};
 use crate::table::TableCounters;
@@ -50,6 +51,15 @@ impl<'a> Use<'a> for Streams {
     fn setup<S: Setup + 'a>(self, setup: S) -> Box<dyn Serve + 'a> {
         Box::new(Streamed { setup, burst: self.burst })
     }
+
+    fn own(self, workload: &'a Workload, cores: usize, build: Build) -> Box<dyn Serve + 'a> {
+        (build.serve)(workload, cores, self.burst)
+    }
+}
+
+/// An engine that is not in the registry, to take packets as they come, in bursts of so many.
+pub(crate) fn served_of<'a, S: Setup + 'a>(setup: S, burst: usize) -> Box<dyn Serve + 'a> {
+    Streams { burst }.setup(setup)
 }
 
 impl Workload {

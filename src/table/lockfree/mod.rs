@@ -279,6 +279,10 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
         self.counters.swept(removed);
     }
 
+    fn probes(&self, place: Place, key: &FlowKey) -> Option<u32> {
+        Some(self.shard(place.shard).probes(place.hash, key))
+    }
+
     fn sweep(&mut self, now_ns: u64) {
         let removed = self.table.shards.iter().map(|shard| shard.sweep(self.lane.number, now_ns)).sum();
         self.counters.swept(removed);

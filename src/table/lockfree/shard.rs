@@ -256,6 +256,25 @@ impl<M: Mode> Shard<M> {
         None
     }
 
+    /// Entries that a look-up of this flow compares with it, found or not.
+    pub(super) fn probes(&self, hash: u64, key: &FlowKey) -> u32 {
+        let (bucket, tag) = (self.bucket_of(hash), tag_of(hash));
+        let occupied = occupancy(self.buckets[bucket].header.load(Acquire));
+        let mut bits = occupied & self.buckets[bucket].tagged(tag);
+        if occupied > FIRST_LINE {
+            bits |= occupied & self.overflows[bucket].tagged(tag) << SLOTS;
+        }
+        let mut probes = 0;
+        while bits != 0 {
+            probes += 1;
+            if self.at_slot(bucket, bits.trailing_zeros() as usize, tag, key).is_some() {
+                break;
+            }
+            bits &= bits - 1;
+        }
+        probes
+    }
+
     /// Inserts a flow that is not there. `Full` if there is neither a free entry nor a free slot.
     #[inline(always)]
     pub(super) fn insert(
