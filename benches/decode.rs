@@ -1,16 +1,18 @@
-//! Reading: framing and decoding of 64-byte frames against a bare walk and etherparse's own slices.
+//! Reading: framing and decoding of 64-byte frames against a bare walk and etherparse's own slices, on one core and on
+//! two; and of compressed captures against the decompressor alone.
 //!
-//! `cargo bench --bench decode`. One core, page-cached file, interleaved; ns a packet are medians, and
-//! only the ratios of one run mean something.
+//! `cargo bench --bench decode`. Page-cached file, mapped once; interleaved; ns a packet are medians, ratios are medians
+//! of the ratios within a round, and only they mean something.
 
 use ctbench::measure::Clock;
 use ctbench::measure::statistics::median;
-use ctbench::packet::{Inside, decode};
-use ctbench::trace::Capture;
+use ctbench::packet::{Inside, Packet, decode_into};
+use ctbench::trace::scan::Batch;
+use ctbench::trace::{Capture, Frame};
 use etherparse::{LaxSlicedPacket, PacketBuilder, SlicedPacket};
 use std::fs::File;
 use std::hint::black_box;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 const PACKETS: u32 = 1_000_000;
@@ -61,42 +63,17 @@ fn walk(bytes: &[u8], mut visit: impl FnMut(&[u8])) {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::temp_dir().join(format!("ctbench-decode-{}.pcap", std::process::id()));
-    write_capture(&path)?;
-    let capture = Capture::open(&path)?;
-    let inside = Inside::new(&["10.0.1.0/24".parse()?, "2001:db8:1::/64".parse()?]);
-    let clock = Clock::new();
-    let bytes = capture.bytes();
+/// Calls `visit` for every frame as `pcap-file` finds it.
+fn walk_pcap_file(bytes: &[u8], mut visit: impl FnMut(&[u8])) {
+    let Ok((mut rest, parser)) = pcap_file::pcap::PcapParser::new(bytes) else { return };
+    while let Ok((after, packet)) = parser.next_raw_packet(rest) {
+        visit(&packet.data);
+        rest = after;
+    }
+}
 
-    let bare = || {
-        walk(bytes, |frame| {
-            black_box(frame.first());
-        });
-    };
-    let strict = || walk(bytes, |frame| drop(black_box(SlicedPacket::from_ethernet(frame))));
-    let lax = || walk(bytes, |frame| drop(black_box(LaxSlicedPacket::from_ethernet(frame))));
-    let decoding = || {
-        walk(bytes, |frame| {
-            let _ = black_box(decode(frame, 1, frame.len(), 0, &inside));
-        });
-    };
-    let framing = || drop(black_box(capture.frames()));
-    let framing_and_decoding = || {
-        if let Ok(frames) = capture.frames() {
-            for frame in frames.list() {
-                let _ = black_box(decode(frames.bytes(frame), 1, frame.wire as usize, frame.time_ns, &inside));
-            }
-        }
-    };
-    let cases: [(&str, &dyn Fn()); 6] = [
-        ("bare walk", &bare),
-        ("bare walk + etherparse strict slices", &strict),
-        ("bare walk + etherparse lax slices", &lax),
-        ("bare walk + our decoder", &decoding),
-        ("our framing", &framing),
-        ("our framing + our decoder", &framing_and_decoding),
-    ];
+/// Medians of each case, in ns a packet, and of each case's ratio to the first within a round.
+fn measure(clock: &Clock, cases: &[(&str, &dyn Fn())]) {
     let mut samples = vec![Vec::new(); cases.len()];
     for _ in 0..ROUNDS {
         for ((_, case), samples) in cases.iter().zip(&mut samples) {
@@ -105,16 +82,87 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             samples.push(clock.ns(start, clock.raw()) as f64 / f64::from(PACKETS));
         }
     }
-    std::fs::remove_file(&path)?;
-    let reference = median(&samples[1]);
-    println!("{:40} {:>10} {:>28}", "64-byte frames, one core", "ns/packet", "x (walk + strict slices)");
-    for ((name, _), samples) in cases.iter().zip(&samples) {
-        let ns = median(samples);
-        println!("{name:40} {ns:>10.1} {:>28.2}", ns / reference);
+    for ((name, _), of_case) in cases.iter().zip(&samples) {
+        let ratios: Vec<f64> = of_case.iter().zip(&samples[0]).map(|(ns, first)| ns / first).collect();
+        println!("{name:44} {:>10.1} {:>10.2}", median(of_case), median(&ratios));
     }
-    println!(
-        "\nframing + decoding takes {:.2} times a bare walk with etherparse's strict slices (wanted: at most 1.3)",
-        median(&samples[5]) / reference
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = std::env::temp_dir().join(format!("ctbench-decode-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let path = folder.join("plain.pcap");
+    write_capture(&path)?;
+    let capture = Capture::open(&path)?;
+    let inside = Inside::new(&["10.0.1.0/24".parse()?, "2001:db8:1::/64".parse()?]);
+    let clock = Clock::new();
+    let bytes = capture.bytes();
+
+    let decode_one = |frame: &[u8], link_type: u32, wire: usize, time_ns: u64| {
+        let mut packet = Packet::ZERO;
+        let _ = black_box(decode_into(&mut packet, frame, link_type, wire, time_ns, &inside));
+        black_box(&packet);
+    };
+    let decode_frame = |batch: &Batch, frame: &Frame| {
+        let view = batch.view(frame);
+        decode_one(view.bytes, view.link_type, view.wire_len, frame.time_ns);
+    };
+    let touch = |frame: &[u8]| {
+        black_box(frame.first());
+    };
+    let bare = || walk(bytes, touch);
+    let by_crate = || walk_pcap_file(bytes, touch);
+    let strict = || walk(bytes, |frame| drop(black_box(SlicedPacket::from_ethernet(frame))));
+    let lax = || walk(bytes, |frame| drop(black_box(LaxSlicedPacket::from_ethernet(frame))));
+    let decoding = || walk(bytes, |frame| decode_one(frame, 1, frame.len(), 0));
+    let framing = || drop(black_box(capture.scan(1, || 0, |count, batch| *count += batch.frames.len())));
+    let scan = |threads| {
+        let work = |(): &mut (), batch: &Batch| batch.frames.iter().for_each(|frame| decode_frame(batch, frame));
+        drop(black_box(capture.scan(threads, || (), work)));
+    };
+    let (one, two) = (|| scan(1), || scan(2));
+    let listing = || drop(black_box(capture.frames().map(|frames| frames.decode(&inside))));
+    println!("{:44} {:>10} {:>10}", "64-byte frames, mapped file", "ns/packet", "x bare");
+    measure(
+        &clock,
+        &[
+            ("bare walk", &bare),
+            ("walk by the crate pcap-file", &by_crate),
+            ("bare walk + etherparse strict slices", &strict),
+            ("bare walk + etherparse lax slices", &lax),
+            ("bare walk + our decoder", &decoding),
+            ("our framing", &framing),
+            ("our framing + our decoder (wanted: 1.2)", &one),
+            ("the same on two cores", &two),
+            ("preloading: every record kept, all cores", &listing),
+        ],
     );
+
+    let packed = [("gzip", pack_gzip(bytes)?), ("zstd", zstd::encode_all(bytes, 3)?)];
+    for (name, packed) in packed {
+        let path = folder.join(name);
+        std::fs::write(&path, &packed)?;
+        let alone = || drain(name, &packed);
+        let reading = || drop(black_box(Capture::open(&path).map(|capture| capture.frames().map(|_| ()))));
+        println!("\n{name:44} {:>10} {:>10}", "ns/packet", "x alone");
+        measure(&clock, &[("decompressor alone", &alone), ("open + decompress + framing (wanted: 1.15)", &reading)]);
+    }
+    std::fs::remove_dir_all(&folder)?;
     Ok(())
+}
+
+fn pack_gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packer.write_all(bytes)?;
+    packer.finish()
+}
+
+/// Decompresses into one buffer, over and over.
+fn drain(name: &str, packed: &[u8]) {
+    let mut buffer = vec![0; 1 << 20];
+    let mut read_all = |reader: &mut dyn Read| while reader.read(&mut buffer).is_ok_and(|count| count > 0) {};
+    match name {
+        "gzip" => read_all(&mut flate2::bufread::MultiGzDecoder::new(packed)),
+        _ => zstd::Decoder::with_buffer(packed).iter_mut().for_each(|reader| read_all(reader)),
+    }
 }

@@ -77,7 +77,9 @@ impl Yardsticks {
             |n: u32| Packet::new(local, IpAddr::V4(Ipv4Addr::from_bits(n)), Direction::In, protocol::TCP, 0).flow_key();
         let hash = FlowHash::new(HashKey::from_seed(9));
         let mut flows = HashTable::with_capacity(FLOWS as usize);
-        (0..FLOWS).map(key).for_each(|key| drop(flows.insert_unique(hash.hash(&key), key, |key| hash.hash(key))));
+        for key in (0..FLOWS).map(key) {
+            flows.insert_unique(hash.hash(&key), key, |key| hash.hash(key));
+        }
         let wanted = (0..PACKETS).map(|_| key(random.below(FLOWS as usize) as u32)).collect();
         Yardsticks {
             probe: Probe::new(PROBED).expect("memory"),

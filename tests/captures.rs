@@ -392,8 +392,8 @@ proptest! {
             for frame in found.list() {
                 prop_assert!(found.bytes(frame).len() <= bytes.len());
             }
-            let info = ctbench::trace::Info::of(&found, "x", &[]);
-            prop_assert_eq!(info.packets, found.summary().packets);
+            let info = ctbench::trace::Info::of(&capture, "x", &[]);
+            prop_assert_eq!(info.unwrap().packets, found.summary().packets);
         }
     }
 }

@@ -40,7 +40,7 @@ impl Case {
     fn new(paths: &[PathBuf], inside: &[&str], profile: Profile) -> Self {
         let blocks: Vec<_> = inside.iter().map(|block| block.parse().unwrap()).collect();
         let inside = Inside::new(&blocks);
-        let decoder = Decoder { inside, decap: Decap::default(), profile, exempt: HashMap::new() };
+        let decoder = Decoder { inside, decap: Decap::default(), profile, exempt: HashMap::new(), filter: None };
         Case {
             paths: paths.to_vec(),
             decoder: Arc::new(decoder),
@@ -61,8 +61,9 @@ impl Case {
         let frames = capture.frames().unwrap();
         let decoded = frames.decode(&self.decoder.inside);
         let mut trace = Trace::sequence(&frames, decoded, self.config.profile);
-        if self.selection != Selection::default() {
-            trace.select(&self.selection, None);
+        let filtered = self.decoder.filter.as_ref().map(|filter| frames.selected_by(filter));
+        if self.selection != Selection::default() || filtered.is_some() {
+            trace.select(&self.selection, filtered.as_deref(), None);
         }
         self.workload(trace)
     }
@@ -212,6 +213,19 @@ fn several_files_compressed_ones_and_folders() {
     write(folder.path(), "no-capture.txt", "a note");
     let all = Case::new(&[folder.path().to_owned()], &GENERATED, Profile::Linux).check("a folder");
     assert_eq!((all.summary.skipped.len(), all.summary.packets), (1, 5 * 20_000));
+}
+
+#[test]
+#[cfg(feature = "filter")]
+fn what_a_filter_selects() {
+    let folder = tempdir().unwrap();
+    let path = generated(folder.path(), "web", 20_000, 5);
+    for (filter, limit) in [("udp or icmp", None), ("tcp port 443 and ip6", Some(1_000)), ("port 1", None)] {
+        let mut case = Case::new(std::slice::from_ref(&path), &GENERATED, Profile::Linux);
+        Arc::get_mut(&mut case.decoder).unwrap().filter = Some(filter.parse().unwrap());
+        case.selection.limit = limit;
+        case.check(filter);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::conntrack::Profile;
 use crate::packet::Inside;
 use crate::scenario::Scenario;
 use crate::trace::synthesis::{self, FlowSizes, Made, PROFILES, PacketSizes, Recipe, Share};
-use crate::trace::{Capture, Info, Trace};
+use crate::trace::{Capture, Filter, Info, Selection, Trace};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
@@ -45,6 +45,10 @@ pub(super) struct GenArgs {
     /// With --like: the capture's protected addresses [default: guessed]
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = super::block, requires = "like")]
     inside: Vec<IpNet>,
+    /// With --like: only frames that this expression selects, in the language of tcpdump; needs a ctbench that was built
+    /// with `--features filter`
+    #[arg(long, value_name = "EXPRESSION", requires = "like")]
+    filter: Option<Filter>,
     /// The trace, pcap with nanosecond timestamps (`-` for stdout)
     #[arg(short, long, value_name = "FILE", required_unless_present = "print")]
     output: Option<PathBuf>,
@@ -105,7 +109,7 @@ pub(super) fn generate(args: GenArgs) -> anyhow::Result<ExitCode> {
         return gen_rules::gen_rules(args);
     }
     let mut recipe = match (&args.like, &args.profile) {
-        (Some(capture), _) => fit(capture, &args.inside)?,
+        (Some(capture), _) => fit(capture, &args.inside, args.filter.clone())?,
         (None, Some(name)) => named(name)?,
         (None, None) => bail!("name a profile, a recipe file or --like TRACE"),
     };
@@ -178,17 +182,20 @@ pub(super) fn named(name: &str) -> anyhow::Result<Recipe> {
     Ok(Recipe::read(path)?)
 }
 
-fn fit(path: &Path, inside: &[IpNet]) -> anyhow::Result<Recipe> {
-    let capture = Capture::open(path)?;
+fn fit(path: &Path, inside: &[IpNet], filter: Option<Filter>) -> anyhow::Result<Recipe> {
+    let capture = Capture::open(path)?.with_filter(filter.clone());
     let frames = capture.frames()?;
     let inside = match inside {
         [] => {
-            let guess = Info::of(&frames, &path.display().to_string(), &[]).inside;
+            let guess = Info::of(&capture, &path.display().to_string(), &[])?.inside;
             guess.iter().map(|block| block.parse()).collect::<Result<Vec<IpNet>, _>>()?
         }
         given => given.to_vec(),
     };
-    let trace = Trace::sequence(&frames, frames.decode(&Inside::new(&inside)), Profile::Linux);
+    let mut trace = Trace::sequence(&frames, frames.decode(&Inside::new(&inside)), Profile::Linux);
+    if let Some(filter) = &filter {
+        trace.select(&Selection::default(), Some(&frames.selected_by(filter)), None);
+    }
     let wire = |number: u32| frames.list().get(number as usize - 1).map_or(0, |frame| frame.wire);
     Ok(synthesis::like(&trace, wire)?)
 }

@@ -1,6 +1,7 @@
 //! `ctbench info`
 
 use super::DecapArgs;
+use super::selection::FilterArgs;
 use crate::trace::{Capture, Info};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
@@ -26,6 +27,8 @@ pub(super) struct InfoArgs {
     inside: Vec<IpNet>,
     #[command(flatten)]
     decap: DecapArgs,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// How it is printed
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -40,15 +43,9 @@ enum Format {
 }
 
 pub(super) fn info(args: InfoArgs) -> anyhow::Result<ExitCode> {
-    let capture = Capture::open_all(&args.capture)?.with_decap(args.decap.decap());
-    let frames = capture.frames()?;
-    let info = Info::of(&frames, &super::input::names(&args.capture), &args.inside);
-    for path in &frames.summary().skipped {
-        eprintln!("warning: {} is no capture, and is left out", path.display());
-    }
-    for change in &frames.summary().changes {
-        eprintln!("warning: {change}");
-    }
+    let capture = args.filter.apply(Capture::open_all(&args.capture)?.with_decap(args.decap.decap()));
+    let info = Info::of(&capture, &super::input::names(&args.capture), &args.inside)?;
+    info.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let text = match args.format {
         Format::Text => info.text(),
         Format::Json => serde_json::to_string_pretty(&info)? + "\n",

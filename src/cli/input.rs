@@ -190,7 +190,8 @@ impl Prepared {
             false => Inside::new(&self.sources.inside),
         };
         let Sources { decap, config, .. } = &self.sources;
-        Decoder { inside, decap: *decap, profile: config.profile, exempt: self.inventory.exempt.clone() }
+        let exempt = self.inventory.exempt.clone();
+        Decoder { inside, decap: *decap, profile: config.profile, exempt, filter: None }
     }
 
     /// The workload over a trace that begins at this packet time; `flows` where the table is sized by them.
@@ -257,7 +258,7 @@ impl Input {
         let capture = Capture::open_all(prepared.trace())?.with_decap(prepared.sources.decap);
         let every_header = capture.is_header_trace() && prepared.sources.inside.is_empty();
         let decoder = prepared.decoder(every_header);
-        let (mut summary, mut trace, stages) = loop {
+        let (mut summary, mut trace, stages, selected) = loop {
             let frames = capture.frames()?;
             let framed = clock.raw();
             let decoded = frames.decode(&decoder.inside);
@@ -274,10 +275,10 @@ impl Input {
                 decode: per_packet(framed, done),
                 sequence: per_packet(done, sequenced),
             };
-            break (frames.summary().clone(), trace, stages);
+            break (frames.summary().clone(), trace, stages, args.selection.selected(&frames));
         };
         prepared.warnings.extend(summary.warnings());
-        prepared.warnings.extend(args.selection.apply(&mut trace)?);
+        prepared.warnings.extend(args.selection.apply(&mut trace, selected)?);
         if !args.selection.is_whole() {
             // Copies are counted with the trace.
             summary.packets = (trace.packets.len() - trace.copies.len() + trace.ignored.len()) as u64;

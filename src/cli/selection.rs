@@ -1,7 +1,7 @@
 //! The options that say which part of a trace is replayed, and how often.
 
 use crate::scenario::Instant;
-use crate::trace::{Selection, Trace};
+use crate::trace::{Capture, Filter, Frames, Selection, Trace};
 use clap::Args;
 
 #[derive(Clone, Debug, Default, Args)]
@@ -12,6 +12,8 @@ pub(super) struct SelectionArgs {
     /// Only packets before this time
     #[arg(long, value_name = "TIME")]
     until: Option<Instant>,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// Only the first so many of the packets that the other options leave
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -23,14 +25,45 @@ pub(super) struct SelectionArgs {
     unique_flows: bool,
 }
 
+/// Which frames are looked at.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct FilterArgs {
+    /// Only frames that this expression selects, in the language of tcpdump (pcap-filter(7)); needs a ctbench that was
+    /// built with `--features filter`
+    #[arg(long, value_name = "EXPRESSION")]
+    filter: Option<Filter>,
+}
+
+impl FilterArgs {
+    /// Of every frame, whether it is selected. `None` without a filter.
+    pub(super) fn selected(&self, frames: &Frames) -> Option<Vec<bool>> {
+        self.filter.as_ref().map(|filter| frames.selected_by(filter))
+    }
+
+    /// The capture with the filter that was asked for.
+    pub(super) fn apply(self, capture: Capture) -> Capture {
+        capture.with_filter(self.filter)
+    }
+}
+
 impl SelectionArgs {
+    /// Of every frame, whether the filter selects it. `None` without one.
+    pub(super) fn selected(&self, frames: &Frames) -> Option<Vec<bool>> {
+        self.filter.selected(frames)
+    }
+
+    /// The filter, if there is one.
+    pub(super) fn filter(&self) -> Option<Filter> {
+        self.filter.filter.clone()
+    }
+
     /// True if the whole trace is replayed once.
     pub(super) fn is_whole(&self) -> bool {
         self.is_unlimited() && self.rounds <= 1
     }
 
     fn is_unlimited(&self) -> bool {
-        self.from.is_none() && self.until.is_none() && self.limit.is_none()
+        self.from.is_none() && self.until.is_none() && self.limit.is_none() && self.filter.filter.is_none()
     }
 
     /// True if the trace is replayed more than once.
@@ -43,17 +76,18 @@ impl SelectionArgs {
         self.repeats() && !self.unique_flows
     }
 
-    /// What is selected of a capture whose first frame has this time.
+    /// What is selected by time and number of a capture whose first frame has this time.
     pub(super) fn selection(&self, start_ns: u64) -> Selection {
         let resolve = |instant: Option<Instant>| instant.map(|instant| instant.resolve(start_ns));
         Selection { from_ns: resolve(self.from), until_ns: resolve(self.until), limit: self.limit }
     }
 
-    /// Applies the options to what was read; returns what the user should know.
-    pub(super) fn apply(&self, trace: &mut Trace) -> anyhow::Result<Option<String>> {
+    /// Applies the options to what was read, of which `selected` is what [`SelectionArgs::selected`] says; returns what
+    /// the user should know.
+    pub(super) fn apply(&self, trace: &mut Trace, selected: Option<Vec<bool>>) -> anyhow::Result<Option<String>> {
         if !self.is_unlimited() {
             let start = trace.timestamps_ns.first().copied().unwrap_or(0);
-            trace.select(&self.selection(start), None);
+            trace.select(&self.selection(start), selected.as_deref(), None);
         }
         let done = trace.repeated(self.rounds, self.unique_flows)?;
         Ok((done.not_fresh > 0).then(|| {

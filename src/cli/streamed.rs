@@ -84,7 +84,7 @@ impl Input {
         let stages = Stages::default();
         let paths = prepared.trace().to_vec();
         let mut reader = Reader::open(&paths, stages.read.clone())?;
-        let decoder = Arc::new(prepared.decoder(false));
+        let decoder = Arc::new(Decoder { filter: args.selection.filter(), ..prepared.decoder(false) });
         let selection = args.selection.selection(reader.first_ns().unwrap_or(0));
         let mut start_ns = 0;
         if prepared.needs_start() {

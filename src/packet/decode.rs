@@ -1,7 +1,7 @@
 //! One frame to one record. Pure: no state, no order.
 
 use super::transport;
-use super::{Direction, Ignored, Inside, Malformed, Packet, flags, link, protocol};
+use super::{Direction, Ignored, Inside, Malformed, Packet, flags, link, plain};
 use etherparse::{IpNumber, Ipv6ExtensionSlice, Ipv6ExtensionsSlice, LaxIpv4Slice, LaxIpv6Slice};
 use std::net::IpAddr;
 
@@ -37,26 +37,50 @@ pub struct Fragment {
 /// Checksums are not verified: captures with offload hold packets before theirs was computed.
 #[inline]
 pub fn decode(frame: &[u8], link_type: u32, wire_len: usize, time_ns: u64, inside: &Inside) -> Result<Packet, Ignored> {
+    let mut packet = Packet::ZERO;
+    decode_into(&mut packet, frame, link_type, wire_len, time_ns, inside).map(|()| packet)
+}
+
+/// The same, into a place that the caller has for the record: a result of 128 bytes is not passed around. On an error
+/// nothing is written.
+#[inline]
+pub fn decode_into(
+    packet: &mut Packet,
+    frame: &[u8],
+    link_type: u32,
+    wire_len: usize,
+    time_ns: u64,
+    inside: &Inside,
+) -> Result<(), Ignored> {
     let ip = link::ip_packet(frame, link_type)?;
-    let link_len = frame.len() - ip.len();
-    decode_ip(ip, wire_len.saturating_sub(link_len), time_ns, inside)
+    if let Some(done) = plain::decode(ip, time_ns, inside, packet) {
+        return done;
+    }
+    *packet = decode_any(ip, wire_len.saturating_sub(frame.len() - ip.len()), time_ns, inside)?;
+    Ok(())
 }
 
 /// Decodes an IP packet. `wire_len` is its length on the wire, link-layer padding included.
 #[inline]
 pub fn decode_ip(bytes: &[u8], wire_len: usize, time_ns: u64, inside: &Inside) -> Result<Packet, Ignored> {
+    let mut packet = Packet::ZERO;
+    match plain::decode(bytes, time_ns, inside, &mut packet) {
+        Some(done) => done.map(|()| packet),
+        None => decode_any(bytes, wire_len, time_ns, inside),
+    }
+}
+
+/// Decodes any IP packet, without shortcuts.
+#[inline(never)]
+fn decode_any(bytes: &[u8], wire_len: usize, time_ns: u64, inside: &Inside) -> Result<Packet, Ignored> {
     let mut ip = ip_header(bytes, wire_len).map_err(Ignored::Malformed)?;
     if let (Some(Fragment { offset: 0, .. }), true) = (ip.fragment, ip.source.is_ipv6()) {
         ip = past_extensions(ip).map_err(Ignored::Malformed)?;
     }
-    let (local, remote, direction) = match inside.ends(ip.source, ip.destination) {
-        (true, false) => (ip.source, ip.destination, Direction::Out),
-        (false, true) => (ip.destination, ip.source, Direction::In),
-        (false, false) => return Err(Ignored::NeitherInside),
-        (true, true) if !inside.has_pairs() => return Err(Ignored::BothInside),
-        // Whoever sends: both directions of a flow need the same local end.
-        (true, true) if ip.source <= ip.destination => (ip.source, ip.destination, Direction::Out),
-        (true, true) => (ip.destination, ip.source, Direction::In),
+    let direction = inside.direction(inside.ends(ip.source, ip.destination), ip.source, ip.destination)?;
+    let (local, remote) = match direction {
+        Direction::Out => (ip.source, ip.destination),
+        Direction::In => (ip.destination, ip.source),
     };
     let packet = Packet::new(local, remote, direction, ip.protocol, time_ns);
     match ip.fragment {
@@ -93,60 +117,9 @@ pub fn envelope(frame: &[u8], link_type: u32, wire_len: usize) -> Result<Envelop
     Ok(Envelope { source: ip.source, destination: ip.destination, len: headers + ip.payload_len })
 }
 
-/// Reads an IPv4 or IPv6 header.
+/// Reads an IPv4 or IPv6 header, by etherparse's lax slices.
 #[inline]
 pub(super) fn ip_header(bytes: &[u8], wire_len: usize) -> Result<Ip<'_>, Malformed> {
-    match plain_header(bytes) {
-        Some(ip) => Ok(ip),
-        None => any_header(bytes, wire_len),
-    }
-}
-
-/// The headers that nearly all packets have: IPv4 without options, not fragmented, and IPv6 without
-/// extension headers, with lengths that fit. A third faster than etherparse's slices; a property
-/// test holds it equal to them.
-#[inline]
-fn plain_header(bytes: &[u8]) -> Option<Ip<'_>> {
-    match bytes {
-        [0x45, _, len_high, len_low, _, _, fragment_high, fragment_low, _, protocol, _, _, a @ ..] if a.len() >= 8 => {
-            let total = usize::from(u16::from_be_bytes([*len_high, *len_low]));
-            let fragment = u16::from_be_bytes([*fragment_high, *fragment_low]) & 0x3fff;
-            if total < 20 || fragment != 0 {
-                return None;
-            }
-            Some(Ip {
-                source: IpAddr::from([a[0], a[1], a[2], a[3]]),
-                destination: IpAddr::from([a[4], a[5], a[6], a[7]]),
-                protocol: *protocol,
-                payload: &bytes[20..bytes.len().min(total)],
-                payload_len: total - 20,
-                fragment: None,
-            })
-        }
-        [first, _, _, _, len_high, len_low, next @ (protocol::TCP | protocol::UDP | protocol::ICMPV6), _, ..]
-            if first >> 4 == 6 && bytes.len() >= 40 =>
-        {
-            let payload_len = usize::from(u16::from_be_bytes([*len_high, *len_low]));
-            if payload_len == 0 {
-                return None;
-            }
-            let source: [u8; 16] = bytes[8..24].try_into().ok()?;
-            let destination: [u8; 16] = bytes[24..40].try_into().ok()?;
-            Some(Ip {
-                source: source.into(),
-                destination: destination.into(),
-                protocol: *next,
-                payload: &bytes[40..bytes.len().min(40 + payload_len)],
-                payload_len,
-                fragment: None,
-            })
-        }
-        _ => None,
-    }
-}
-
-/// Every header, by etherparse's lax slices.
-fn any_header(bytes: &[u8], wire_len: usize) -> Result<Ip<'_>, Malformed> {
     match bytes.first().ok_or(Malformed::IpHeader)? >> 4 {
         4 => ipv4_header(bytes, wire_len),
         6 => ipv6_header(bytes, wire_len),
@@ -239,59 +212,4 @@ fn past_extensions(ip: Ip<'_>) -> Result<Ip<'_>, Malformed> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Bytes that often look like an IP header, and often do not.
-    fn bytes() -> impl Strategy<Value = Vec<u8>> {
-        let first = prop_oneof![4 => Just(0x45u8), 4 => 0x60u8..0x70, 2 => any::<u8>()];
-        let small = prop_oneof![3 => 0u8..3, 1 => any::<u8>()];
-        (first, prop::collection::vec(prop_oneof![2 => small, 1 => any::<u8>()], 0..120)).prop_map(
-            |(first, mut rest)| {
-                rest.insert(0, first);
-                if rest.len() > 9 {
-                    // Protocols that are known, at the place of either version.
-                    for at in [6, 9] {
-                        rest[at] = match rest[at] % 8 {
-                            0 => 6,
-                            1 => 17,
-                            2 => 58,
-                            3 => 44,
-                            4 => 0,
-                            _ => rest[at],
-                        };
-                    }
-                }
-                rest
-            },
-        )
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
-
-        #[test]
-        fn the_plain_header_reads_as_etherparse_does(bytes in bytes(), more in 0usize..100) {
-            if let Some(plain) = plain_header(&bytes) {
-                prop_assert_eq!(Ok(plain), any_header(&bytes, bytes.len() + more));
-            }
-        }
-
-        #[test]
-        fn no_bytes_panic(
-            frame in prop::collection::vec(any::<u8>(), 0..200),
-            link in prop::sample::select(vec![0u32, 1, 9, 12, 14, 101, 108, 113, 228, 229, 276, 147]),
-            wire in 0usize..70_000,
-        ) {
-            let inside = Inside::new(&["0.0.0.0/1".parse().unwrap(), "::/1".parse().unwrap()]);
-            let _ = decode(&frame, link, wire, 0, &inside);
-        }
-
-        #[test]
-        fn no_ip_bytes_panic(bytes in bytes(), wire in 0usize..70_000) {
-            let inside = Inside::new(&["0.0.0.0/1".parse().unwrap(), "::/1".parse().unwrap()]);
-            let _ = decode_ip(&bytes, wire, 0, &inside);
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! The protected addresses: they give each packet its direction.
 
+use super::{Direction, Ignored};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -56,6 +57,44 @@ impl Inside {
             return (false, true);
         }
         (self.contains(source), self.contains(destination))
+    }
+
+    /// Which way a packet goes, or why it is not evaluated. Its ends come as numbers of an address family that
+    /// [`Inside::ends_v4`] or [`Inside::ends_v6`] looked up.
+    #[inline(always)]
+    pub(super) fn direction<A: Ord>(
+        &self,
+        ends: (bool, bool),
+        source: A,
+        destination: A,
+    ) -> Result<Direction, Ignored> {
+        match ends {
+            (true, false) => Ok(Direction::Out),
+            (false, true) => Ok(Direction::In),
+            (false, false) => Err(Ignored::NeitherInside),
+            (true, true) if !self.pairs => Err(Ignored::BothInside),
+            // Whoever sends: both directions of a flow need the same local end.
+            (true, true) if source <= destination => Ok(Direction::Out),
+            (true, true) => Ok(Direction::In),
+        }
+    }
+
+    /// As [`Inside::ends`], of IPv4 addresses as numbers.
+    #[inline(always)]
+    pub(super) fn ends_v4(&self, source: u32, destination: u32) -> (bool, bool) {
+        if self.destinations {
+            return (false, true);
+        }
+        (holds(&self.v4, source), holds(&self.v4, destination))
+    }
+
+    /// As [`Inside::ends`], of IPv6 addresses as numbers.
+    #[inline(always)]
+    pub(super) fn ends_v6(&self, source: u128, destination: u128) -> (bool, bool) {
+        if self.destinations {
+            return (false, true);
+        }
+        (holds(&self.v6, source), holds(&self.v6, destination))
     }
 
     /// True if no block was given.

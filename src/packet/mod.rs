@@ -12,10 +12,11 @@ mod ignored;
 mod inside;
 mod link;
 mod piece;
+mod plain;
 mod transport;
 
 pub use decap::{Decap, View, innermost};
-pub use decode::{Envelope, Fragment, decode, decode_ip, ends, envelope};
+pub use decode::{Envelope, Fragment, decode, decode_into, decode_ip, ends, envelope};
 pub use flow_key::FlowKey;
 pub use ignored::{Exempt, Ignored, Malformed};
 pub use inside::Inside;
@@ -200,6 +201,20 @@ pub enum IcmpRole {
 }
 
 impl Packet {
+    /// All zero: room for a record.
+    pub const ZERO: Packet = Packet {
+        local: [0; 16],
+        remote: [0; 16],
+        local_port: 0,
+        remote_port: 0,
+        protocol: 0,
+        flags: 0,
+        icmp_code: 0,
+        tcp_flags_or_icmp_type: 0,
+        time_ns: 0,
+        tail: [0; 4],
+    };
+
     /// A packet with no transport fields: `direction` says which end sent it.
     ///
     /// # Panics

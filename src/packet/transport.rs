@@ -38,7 +38,8 @@ fn ports(packet: Packet, bytes: &[u8]) -> Packet {
 }
 
 /// Combinations of flags that a segment can have, but for PSH, ECE and CWR, which may always be set.
-fn legal_flags(bits: u8) -> bool {
+#[inline(always)]
+pub(super) fn legal_flags(bits: u8) -> bool {
     use tcp_flags::{ACK, CWR, ECE, FIN, PSH, RST, SYN, URG};
     const SYN_URG: u8 = SYN | URG;
     const SYN_ACK: u8 = SYN | ACK;
@@ -102,7 +103,7 @@ fn each_option(mut options: &[u8], mut visit: impl FnMut(u8, &[u8])) {
     }
 }
 
-fn syn_options(options: &[u8]) -> SynOptions {
+pub(super) fn syn_options(options: &[u8]) -> SynOptions {
     let mut found = SynOptions { any: !options.is_empty(), ..SynOptions::default() };
     each_option(options, |kind, value| match (kind, value) {
         (3, [shift]) => found.window_scale = Some((*shift).min(14)),
@@ -113,7 +114,7 @@ fn syn_options(options: &[u8]) -> SynOptions {
 }
 
 #[inline]
-fn sack_edge(options: &[u8], ack: u32) -> u32 {
+pub(super) fn sack_edge(options: &[u8], ack: u32) -> u32 {
     let mut edge = ack;
     if !options.is_empty() {
         each_option(options, |kind, value| {

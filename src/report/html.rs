@@ -109,6 +109,10 @@ fn write_section(page: &mut String, number: usize, section: &Section) {
 
 /// Links to what the section holds.
 fn write_contents(page: &mut String, number: usize, section: &Section) {
+    // What is seen at a glance needs no list.
+    if section.charts.len() + section.tables.len() < 4 {
+        return;
+    }
     let charts = section.charts.iter().enumerate().map(|(index, chart)| (format!("r{number}f{index}"), &*chart.title));
     let tables = section.tables.iter().enumerate().map(|(index, table)| (format!("r{number}t{index}h"), &*table.title));
     let command = (!section.command.is_empty()).then(|| (format!("r{number}ch"), "The command that made this"));

@@ -1,12 +1,17 @@
 //! Flows over time: how many there are at once, and how many begin.
 
 use crate::packet::{FlowKey, Packet, flags, protocol, tcp_flags};
-use hashbrown::HashMap;
+use crate::table::{FlowHash, HashKey, prefetch_line};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use rayon::slice::ParallelSliceMut;
 use serde::Serialize;
 
 /// Moments that the capture's time is divided into.
 const MOMENTS: usize = 60;
 const SECOND_NS: u64 = 1_000_000_000;
+/// Packets whose flows are asked for at once.
+pub(super) const BURST: usize = 32;
 
 /// A part of the capture's time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -24,22 +29,48 @@ struct Flow {
     packets: u64,
     first_ns: u64,
     last_ns: u64,
+    /// The number of its first packet.
+    first: u64,
+    /// That one belongs to a TCP connection that began earlier.
+    midstream: bool,
     /// One bit a direction.
     directions: u8,
-    midstream: bool,
 }
 
-/// The flows of a trace, packet by packet.
-#[derive(Default)]
+/// The flows of a trace, packet by packet, in any order.
+///
+/// They stand in order of appearance, so that those under way lie close together, where the caches keep them.
 pub(super) struct Activity {
-    flows: HashMap<FlowKey, Flow>,
-    /// Packet time never goes back.
-    first_ns: Option<u64>,
-    last_ns: u64,
+    hash: FlowHash,
+    flows: Vec<(FlowKey, Flow)>,
+    index: HashTable<Place>,
+    /// The last flow with each value of a hash's lower bits: looked at before the index.
+    recent: Box<[u32; RECENT]>,
+}
+
+/// Of these, the flows under way are a small part in most traces; 32 KiB.
+const RECENT: usize = 8192;
+
+/// Where a flow stands.
+struct Place {
+    flow: u32,
+    /// Bits of its hash, so that the index grows without looking at flows.
+    hash: u32,
+}
+
+impl Place {
+    fn hash(&self) -> u64 {
+        spread(self.hash)
+    }
+}
+
+/// The index takes a bucket from the lower bits of a hash and a tag from the upper ones.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 /// Flows described.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Flows {
     pub flows: usize,
     /// Packets of the largest.
@@ -53,40 +84,145 @@ pub(super) struct Flows {
 }
 
 impl Activity {
-    pub(super) fn add(&mut self, packet: &Packet) {
-        let now_ns = packet.time_ns;
-        self.first_ns.get_or_insert(now_ns);
-        self.last_ns = now_ns;
-        let flow = self.flows.entry(packet.flow_key()).or_insert_with(|| Flow {
-            packets: 0,
-            first_ns: now_ns,
-            last_ns: now_ns,
-            directions: 0,
-            midstream: packet.protocol == protocol::TCP
-                && !packet.has(flags::ICMP_ERROR | flags::NO_PORTS)
-                && packet.tcp_flags() & tcp_flags::SYN == 0,
-        });
-        flow.packets += 1;
-        flow.last_ns = now_ns;
-        flow.directions |= 1 << packet.direction().index();
+    /// With a secret for the hash function.
+    pub(super) fn new(seed: u64) -> Self {
+        Activity {
+            hash: FlowHash::new(HashKey::from_seed(seed)),
+            flows: Vec::new(),
+            index: HashTable::new(),
+            recent: Box::new([0; RECENT]),
+        }
     }
 
-    pub(super) fn describe(self) -> Flows {
-        let Some(first_ns) = self.first_ns else { return Flows::default() };
-        let span_ns = self.last_ns - first_ns;
-        let mut starts: Vec<u64> = self.flows.values().map(|flow| flow.first_ns - first_ns).collect();
-        let mut ends: Vec<u64> = self.flows.values().map(|flow| flow.last_ns - first_ns).collect();
-        starts.sort_unstable();
-        ends.sort_unstable();
+    /// Adds packets with their numbers. The lower address of each is taken for the protected one: see
+    /// [`Activity::add`].
+    pub(super) fn add_ordered(&mut self, packets: &[(Packet, u64)]) {
+        // Asking for all before using any: waits for memory overlap.
+        let mut hashes = [0; BURST];
+        for burst in packets.chunks(BURST) {
+            for ((packet, _), hash) in burst.iter().zip(&mut hashes) {
+                *hash = self.hash.hash(&packet.flow_key());
+                let flow = self.flows.as_ptr().wrapping_add(self.recent[*hash as usize % RECENT] as usize);
+                prefetch_line(flow);
+                // It may begin in one line and end in the next.
+                prefetch_line(flow.cast::<u8>().wrapping_add(size_of::<(FlowKey, Flow)>() - 1));
+            }
+            for ((packet, number), hash) in burst.iter().zip(hashes) {
+                self.add_to(packet.flow_key(), hash, Flow::seen(packet, packet.direction().index(), *number));
+            }
+        }
+    }
+
+    /// Adds the packet with this number, from whichever side it is seen.
+    pub(super) fn add(&mut self, packet: &Packet, number: u64) {
+        let (mut key, mut direction) = (packet.flow_key(), packet.direction().index());
+        if packet.local_addr() > packet.remote_addr() {
+            (key, direction) = (key.flipped(), 1 - direction);
+        }
+        self.add_to(key, self.hash.hash(&key), Flow::seen(packet, direction, number));
+    }
+
+    #[inline(always)]
+    fn add_to(&mut self, key: FlowKey, hash: u64, seen: Flow) {
+        let recent = &mut self.recent[hash as usize % RECENT];
+        if let Some((known, flow)) = self.flows.get_mut(*recent as usize)
+            && *known == key
+        {
+            return flow.and(&seen);
+        }
+        let bits = (hash >> 32) as u32;
+        let flows = &mut self.flows;
+        let entry = self.index.entry(
+            spread(bits),
+            |place| place.hash == bits && flows[place.flow as usize].0 == key,
+            Place::hash,
+        );
+        *recent = match entry {
+            Entry::Occupied(place) => {
+                let at = place.get().flow;
+                flows[at as usize].1.and(&seen);
+                at
+            }
+            Entry::Vacant(place) => {
+                let at = flows.len() as u32;
+                place.insert(Place { flow: at, hash: bits });
+                flows.push((key, seen));
+                at
+            }
+        };
+    }
+
+    /// Adds what another has counted.
+    pub(super) fn merge(&mut self, other: Activity) {
+        let (other, mine) = match other.flows.len() > self.flows.len() {
+            true => (std::mem::replace(self, other), &mut *self),
+            false => (other, self),
+        };
+        other.flows.into_iter().for_each(|(key, flow)| mine.add_to(key, mine.hash.hash(&key), flow));
+    }
+
+    /// Every flow's key, by the lower address, and its packets.
+    pub(super) fn packets(&self) -> impl Iterator<Item = (&FlowKey, u64)> {
+        self.flows.iter().map(|(key, flow)| (key, flow.packets))
+    }
+
+    /// Keeps some flows. Others can still be added.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&FlowKey, u64) -> bool) {
+        self.flows.retain(|(key, flow)| keep(key, flow.packets));
+        self.index.clear();
+        let places = (0..).zip(&self.flows).map(|(at, (key, _))| (at, (self.hash.hash(key) >> 32) as u32));
+        for (flow, hash) in places {
+            self.index.insert_unique(spread(hash), Place { flow, hash }, Place::hash);
+        }
+    }
+
+    pub(super) fn describe(&self) -> Flows {
+        let mut starts: Vec<u64> = self.flows.iter().map(|(_, flow)| flow.first_ns).collect();
+        let mut ends: Vec<u64> = self.flows.iter().map(|(_, flow)| flow.last_ns).collect();
+        rayon::join(|| starts.par_sort_unstable(), || ends.par_sort_unstable());
+        let (Some(first_ns), Some(last_ns)) = (starts.first().copied(), ends.last().copied()) else {
+            return Flows::default();
+        };
+        starts.iter_mut().chain(&mut ends).for_each(|time_ns| *time_ns -= first_ns);
+        let span_ns = last_ns - first_ns;
         Flows {
             flows: starts.len(),
-            largest: self.flows.values().map(|flow| flow.packets).max().unwrap_or(0),
-            one_sided: self.flows.values().filter(|flow| flow.directions != 3).count(),
-            midstream: self.flows.values().filter(|flow| flow.midstream).count(),
+            largest: self.flows.iter().map(|(_, flow)| flow.packets).max().unwrap_or(0),
+            one_sided: self.flows.iter().filter(|(_, flow)| flow.directions != 3).count(),
+            midstream: self.flows.iter().filter(|(_, flow)| flow.midstream).count(),
             peak_concurrent: peak(&starts, &ends),
             new_per_s: starts.len() as f64 / (span_ns as f64 / SECOND_NS as f64).max(1.0),
             peak_new_per_s: most_in_a_second(&starts),
             over_time: moments(&starts, &ends, span_ns),
+        }
+    }
+}
+
+impl Flow {
+    /// A flow of one packet.
+    #[inline(always)]
+    fn seen(packet: &Packet, direction: usize, number: u64) -> Self {
+        Flow {
+            packets: 1,
+            first_ns: packet.time_ns,
+            last_ns: packet.time_ns,
+            first: number,
+            midstream: packet.protocol == protocol::TCP
+                && packet.flags & (flags::ICMP_ERROR | flags::NO_PORTS) == 0
+                && packet.tcp_flags() & tcp_flags::SYN == 0,
+            directions: 1 << direction,
+        }
+    }
+
+    /// Adds more of its packets.
+    #[inline(always)]
+    fn and(&mut self, more: &Flow) {
+        self.packets += more.packets;
+        self.first_ns = self.first_ns.min(more.first_ns);
+        self.last_ns = self.last_ns.max(more.last_ns);
+        self.directions |= more.directions;
+        if more.first < self.first {
+            (self.first, self.midstream) = (more.first, more.midstream);
         }
     }
 }
@@ -147,17 +283,17 @@ mod tests {
     fn flows_are_counted_over_time() {
         use Direction::{In, Out};
         use tcp_flags::{ACK, SYN};
-        let mut activity = Activity::default();
+        let mut activity = Activity::new(1);
         // Flow 1 lives from 0 to 100 s, flow 2 from 10 to 20, flow 3 from 20 to 20, flow 4 at 60.
-        for (port, at_s, direction, flags) in [
+        for (number, (port, at_s, direction, flags)) in (1..).zip([
             (1, 0, In, SYN),
             (2, 10, In, SYN),
             (2, 20, Out, SYN | ACK),
             (3, 20, In, ACK),
             (4, 60, Out, ACK),
             (1, 100, Out, ACK),
-        ] {
-            activity.add(&packet(port, at_s, direction, flags));
+        ]) {
+            activity.add(&packet(port, at_s, direction, flags), number);
         }
         let flows = activity.describe();
         assert_eq!((flows.flows, flows.largest, flows.one_sided, flows.midstream), (4, 2, 2, 2));
@@ -170,6 +306,25 @@ mod tests {
     }
 
     #[test]
+    fn halves_counted_apart_add_up() {
+        use Direction::{In, Out};
+        use tcp_flags::{ACK, SYN};
+        let all = [(1, 0, In, SYN), (1, 1, Out, SYN | ACK), (2, 2, In, ACK), (2, 3, In, SYN), (3, 4, Out, ACK)];
+        let count = |wanted: &dyn Fn(u64) -> bool| {
+            let mut activity = Activity::new(1);
+            for (number, (port, at_s, direction, flags)) in (1..).zip(all).filter(|(number, _)| wanted(*number)) {
+                activity.add(&packet(port, at_s, direction, flags), number);
+            }
+            activity
+        };
+        let whole = count(&|_| true).describe();
+        let mut later = count(&|number| number % 2 == 0);
+        later.merge(count(&|number| number % 2 == 1));
+        assert_eq!(later.describe(), whole);
+        assert_eq!((whole.flows, whole.midstream, whole.one_sided), (3, 2, 2));
+    }
+
+    #[test]
     fn times_at_the_ends_of_their_range_do_no_harm() {
         for span_ns in [0, 1, 59, 60, 61, u64::MAX] {
             let found = moments(&[0, span_ns / 2, span_ns], &[span_ns / 2, span_ns, span_ns], span_ns);
@@ -178,6 +333,6 @@ mod tests {
                 "{span_ns}"
             );
         }
-        assert_eq!(Activity::default().describe().flows, 0);
+        assert_eq!(Activity::new(1).describe().flows, 0);
     }
 }

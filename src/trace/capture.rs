@@ -1,8 +1,8 @@
 //! One or several capture files.
 
-use super::TraceError;
 use super::record::Records;
 use super::source::Source;
+use super::{Filter, TraceError};
 use crate::packet::Decap;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ pub struct Capture {
     /// Files of a folder that are no captures.
     pub(super) skipped: Vec<PathBuf>,
     pub(super) decap: Decap,
+    pub(super) filter: Option<Filter>,
 }
 
 impl Capture {
@@ -24,7 +25,7 @@ impl Capture {
 
     /// Opens several: see [`Capture::open`].
     pub fn open_all(paths: &[impl AsRef<Path>]) -> Result<Self, TraceError> {
-        let mut capture = Capture { sources: Vec::new(), skipped: Vec::new(), decap: Decap::default() };
+        let mut capture = Capture { sources: Vec::new(), skipped: Vec::new(), decap: Decap::default(), filter: None };
         for path in paths.iter().map(AsRef::as_ref) {
             match path.is_dir() {
                 true => capture.add_folder(path)?,
@@ -41,6 +42,13 @@ impl Capture {
     #[must_use]
     pub fn with_decap(mut self, decap: Decap) -> Self {
         self.decap = decap;
+        self
+    }
+
+    /// Makes [`Capture::scan`] leave out what the filter does not select.
+    #[must_use]
+    pub fn with_filter(mut self, filter: Option<Filter>) -> Self {
+        self.filter = filter;
         self
     }
 

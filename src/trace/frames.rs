@@ -4,7 +4,7 @@ use super::framer::Framer;
 use super::sequence::Decoded;
 use super::source::{Source, memory_limit};
 use super::unpack::{Chunk, HEADROOM, unpack};
-use super::{Capture, Summary, TraceError, merge};
+use super::{Capture, Filter, Summary, TraceError, merge};
 use crate::packet::{Decap, Inside, View, decode, innermost};
 use rayon::prelude::*;
 use std::sync::mpsc::Receiver;
@@ -119,6 +119,15 @@ impl Frames<'_> {
         let view =
             View { bytes: self.bytes(frame), link_type: u32::from(frame.link_type), wire_len: frame.wire as usize };
         if self.decap.is_none() { view } else { innermost(view, self.decap) }
+    }
+
+    /// Forgets what a filter does not select: the rest is numbered anew, and summed up.
+    pub(super) fn keep(&mut self, filter: &Filter) {
+        let mut selected = self.selected_by(filter).into_iter();
+        self.frames.retain(|_| selected.next() == Some(true));
+        let Summary { format, snaplen, bad_blocks, cuts, changes, skipped, .. } = std::mem::take(&mut self.summary);
+        self.summary =
+            Summary { format, snaplen, bad_blocks, cuts, changes, skipped, ..Summary::of(&self.frames, None) };
     }
 
     /// Decodes all frames on all cores. The order is kept.

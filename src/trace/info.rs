@@ -1,16 +1,13 @@
 //! What is in a capture, for `ctbench info`.
 
-use super::activity::{Activity, Moment};
-use super::{Frames, Trace};
-use crate::conntrack::Profile;
-use crate::packet::{Inside, Packet, ends, flags, protocol};
-use hashbrown::HashMap;
+use super::activity::Moment;
+use super::census::Census;
+use super::{Capture, TraceError};
+use crate::packet::{Inside, protocol};
 use ipnet::IpNet;
 use serde::Serialize;
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::IpAddr;
 
 /// A capture described. Counts are of packets unless they say otherwise.
 #[derive(Clone, Debug, Serialize)]
@@ -75,42 +72,28 @@ pub struct Info {
     pub fragments: u64,
     /// Datagrams completed from pieces.
     pub datagrams: usize,
+    /// What else the user should know, a sentence each.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
-
-/// Share of the packets that must touch an address for it to be worth protecting.
-const GUESS_COVERAGE: f64 = 0.95;
-/// A guess names at most so many addresses.
-const GUESS_LIMIT: usize = 32;
 
 impl Info {
     /// Describes a capture. With no `inside`, a guess is made.
-    pub fn of(frames: &Frames, path: &str, inside: &[IpNet]) -> Self {
-        let summary = frames.summary();
+    pub fn of(capture: &Capture, path: &str, inside: &[IpNet]) -> Result<Self, TraceError> {
+        let (census, summary) = Census::of(capture)?;
         let guessed = inside.is_empty();
-        let inside = if guessed { guess(frames) } else { inside.to_vec() };
-        let trace = Trace::sequence(frames, frames.decode(&Inside::new(&inside)), Profile::Linux);
-        let mut activity = Activity::default();
-        let (mut protocols, mut ipv6, mut fragments) = (BTreeMap::new(), 0, 0);
-        for packet in &trace.packets {
-            activity.add(packet);
-            match protocols.get_mut(protocol_name(packet).as_ref()) {
-                Some(count) => *count += 1,
-                None => drop(protocols.insert(protocol_name(packet).into_owned(), 1)),
-            }
-            ipv6 += u64::from(packet.is_ipv6());
-            fragments += u64::from(packet.has(flags::FRAGMENT));
-        }
-        let mut not_evaluated = BTreeMap::new();
-        for (_, why) in &trace.ignored {
-            *not_evaluated.entry(why.reason().to_owned()).or_default() += 1;
-        }
+        let inside = if guessed { census.guess() } else { inside.to_vec() };
+        let sizes = SIZES.iter().zip(census.sizes).map(|((_, name), count)| ((*name).to_owned(), count)).collect();
+        let found = census.evaluate(&Inside::new(&inside));
         let cuts = summary.cuts.iter().map(|cut| match summary.cuts.as_slice() {
             [_] => format!("at byte {}: {}", cut.offset, cut.reason),
             _ => format!("{} at byte {}: {}", cut.path.display(), cut.offset, cut.reason),
         });
         let cuts: Vec<String> = cuts.collect();
-        let flows = activity.describe();
-        Info {
+        let skipped = summary.skipped.iter().map(|path| format!("{} is no capture, and is left out", path.display()));
+        let named = |counts: &BTreeMap<u8, u64>| counts.iter().map(|(n, count)| (protocol_name(*n), *count)).collect();
+        let flows = found.activity.describe();
+        Ok(Info {
             path: path.to_owned(),
             format: summary.format.clone(),
             packets: summary.packets,
@@ -124,24 +107,25 @@ impl Info {
             link_types: summary.link_types.iter().map(|(link, n)| (link_name(*link), *n)).collect(),
             cut: (!cuts.is_empty()).then(|| cuts.join("; ")),
             bad_blocks: summary.bad_blocks,
-            sizes: sizes(frames),
+            sizes,
             inside: inside.iter().map(ToString::to_string).collect(),
             inside_guessed: guessed,
-            evaluated: trace.packets.len() as u64,
-            not_evaluated,
+            evaluated: found.evaluated,
+            not_evaluated: found.ignored.iter().map(|(why, n)| (why.reason().to_owned(), *n)).collect(),
             flows: flows.flows,
-            largest_flow_share: flows.largest as f64 / trace.packets.len().max(1) as f64,
+            largest_flow_share: flows.largest as f64 / found.evaluated.max(1) as f64,
             one_sided_flows: flows.one_sided,
             midstream_flows: flows.midstream,
             peak_concurrent_flows: flows.peak_concurrent,
             new_flows_per_s: flows.new_per_s,
             peak_new_flows_per_s: flows.peak_new_per_s,
             flows_over_time: flows.over_time,
-            protocols,
-            ipv6,
-            fragments,
-            datagrams: trace.datagrams.len(),
-        }
+            protocols: named(&found.protocols),
+            ipv6: found.ipv6,
+            fragments: found.fragments,
+            datagrams: found.datagrams,
+            warnings: skipped.chain(summary.changes.iter().cloned()).collect(),
+        })
     }
 
     /// For people.
@@ -217,62 +201,8 @@ impl Info {
     }
 }
 
-/// Guesses what the capture's firewall would protect: hosts in order of how many packets they take
-/// part in, private addresses first among equals, until 95 % of the packets have an end among them.
-/// A host is skipped if it mostly talks to hosts already chosen: then it is their peer.
-fn guess(frames: &Frames) -> Vec<IpNet> {
-    let mut pairs: HashMap<(IpAddr, IpAddr), u64> = HashMap::new();
-    for frame in frames.list() {
-        let view = frames.view(frame);
-        if let Ok(ends) = ends(view.bytes, view.link_type, view.wire_len) {
-            *pairs.entry(ends).or_default() += 1;
-        }
-    }
-    let total: u64 = pairs.values().sum();
-    let mut weight: HashMap<IpAddr, u64> = HashMap::new();
-    for ((source, destination), packets) in &pairs {
-        *weight.entry(*source).or_default() += packets;
-        *weight.entry(*destination).or_default() += packets;
-    }
-    let mut hosts: Vec<(IpAddr, u64)> = weight.into_iter().filter(|(host, _)| is_host(*host)).collect();
-    hosts.sort_by_key(|(host, packets)| (std::cmp::Reverse(*packets), !is_private(*host), *host));
-    let mut chosen: BTreeSet<IpAddr> = BTreeSet::new();
-    let mut covered = 0;
-    // Packets of each host with hosts already chosen.
-    let mut with_chosen: HashMap<IpAddr, u64> = HashMap::new();
-    for (host, packets) in hosts {
-        if covered as f64 >= GUESS_COVERAGE * total as f64 || chosen.len() == GUESS_LIMIT {
-            break;
-        }
-        let with_others = with_chosen.get(&host).copied().unwrap_or(0);
-        if with_others * 2 <= packets {
-            covered += packets - with_others;
-            chosen.insert(host);
-            for ((a, b), n) in &pairs {
-                if *a == host || *b == host {
-                    *with_chosen.entry(if *a == host { *b } else { *a }).or_default() += n;
-                }
-            }
-        }
-    }
-    chosen.into_iter().map(IpNet::from).collect()
-}
-
-/// An address that a host can have.
-fn is_host(address: IpAddr) -> bool {
-    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-    !address.is_multicast() && !address.is_unspecified() && !broadcast
-}
-
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_private(),
-        IpAddr::V6(v6) => v6.is_unique_local(),
-    }
-}
-
 /// Upper bounds of the size classes: RFC 2819's, as switches count them.
-const SIZES: [(u32, &str); 7] = [
+pub(super) const SIZES: [(u32, &str); 7] = [
     (64, "up to 64"),
     (127, "65-127"),
     (255, "128-255"),
@@ -282,12 +212,10 @@ const SIZES: [(u32, &str); 7] = [
     (u32::MAX, "1519 and more"),
 ];
 
-fn sizes(frames: &Frames) -> Vec<(String, u64)> {
-    let mut counts = [0; SIZES.len()];
-    for frame in frames.list() {
-        counts[SIZES.iter().position(|(most, _)| frame.wire <= *most).unwrap_or(SIZES.len() - 1)] += 1;
-    }
-    SIZES.iter().zip(counts).map(|((_, name), count)| ((*name).to_owned(), count)).collect()
+/// The class that a frame of so many bytes is counted in.
+#[inline(always)]
+pub(super) fn size_class(wire: u32) -> usize {
+    SIZES[..SIZES.len() - 1].iter().map(|(most, _)| usize::from(wire > *most)).sum()
 }
 
 /// A row of bars, one a moment; nothing if there are too few to show a course.
@@ -301,14 +229,14 @@ fn sparkline(moments: &[Moment], value: fn(&Moment) -> u64) -> String {
     format!("  {}", moments.iter().map(bar).collect::<String>())
 }
 
-fn protocol_name(packet: &Packet) -> Cow<'static, str> {
-    match packet.outer_protocol() {
+fn protocol_name(number: u8) -> String {
+    match number {
         protocol::TCP => "TCP".into(),
         protocol::UDP => "UDP".into(),
         protocol::ICMP => "ICMP".into(),
         protocol::ICMPV6 => "ICMPv6".into(),
         protocol::GRE => "GRE".into(),
-        other => format!("IP {other}").into(),
+        other => format!("IP {other}"),
     }
 }
 

@@ -7,15 +7,19 @@
 //! Trace::sequence  what needs the order: packet time that never goes back, fragments
 //! ```
 //!
-//! The steps are separate so that each can be timed by itself.
+//! The steps are separate so that each can be timed by itself. Two ways do without the list of frames: [`stream`], in
+//! trace order and of any size, and [`Capture::scan`], in any order and on all cores, for counting.
 
 mod activity;
 mod capture;
+mod census;
 mod elephant;
 mod error;
+mod filter;
 mod fragments;
 mod framer;
 mod frames;
+mod guess;
 mod headers;
 mod info;
 mod mapped;
@@ -24,6 +28,7 @@ mod pcap;
 mod pcapng;
 mod record;
 mod rounds;
+pub mod scan;
 mod select;
 mod sequence;
 mod share;
@@ -38,6 +43,7 @@ pub use activity::Moment;
 pub use capture::Capture;
 pub use elephant::{Elephant, ElephantError};
 pub use error::TraceError;
+pub use filter::{Filter, FilterError};
 pub use fragments::Datagram;
 pub use frames::{Frame, Frames};
 pub use info::Info;

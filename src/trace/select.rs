@@ -15,24 +15,34 @@ pub struct Selection {
 }
 
 impl Trace {
-    /// Keeps the selected frames, and of the evaluated ones only those that `wanted` says. With a `wanted`, frames
+    /// Keeps the selected frames, where `filtered` says of every frame whether a filter selects it
+    /// ([`Frames::selected_by`](super::Frames::selected_by)), and of the evaluated ones only those that `wanted` says. With a `wanted`, frames
     /// that are not evaluated are left out: it cannot be asked about them. A datagram of which a piece is left out is
     /// incomplete.
-    pub fn select(&mut self, selection: &Selection, wanted: Option<&dyn Fn(&Packet) -> bool>) {
+    pub fn select(
+        &mut self,
+        selection: &Selection,
+        filtered: Option<&[bool]>,
+        wanted: Option<&dyn Fn(&Packet) -> bool>,
+    ) {
         let times = &self.timestamps_ns;
-        let in_time = |frame: u32| {
-            let Some(time) = times.get(frame as usize - 1) else { return false };
+        let is_part = |frame: u32| {
+            let at = frame as usize - 1;
+            let Some(time) = times.get(at) else { return false };
+            if filtered.is_some_and(|selected| selected.get(at) != Some(&true)) {
+                return false;
+            }
             selection.from_ns.is_none_or(|from| from <= *time) && selection.until_ns.is_none_or(|until| *time < until)
         };
         let mut ignored: Vec<_> = match wanted {
-            None => self.ignored.iter().filter(|(frame, _)| in_time(*frame)).copied().collect(),
+            None => self.ignored.iter().filter(|(frame, _)| is_part(*frame)).copied().collect(),
             Some(_) => Vec::new(),
         };
         let mut keep: Vec<bool> = self
             .packets
             .iter()
             .zip(&self.frames)
-            .map(|(packet, frame)| in_time(*frame) && wanted.is_none_or(|wanted| wanted(packet)))
+            .map(|(packet, frame)| is_part(*frame) && wanted.is_none_or(|wanted| wanted(packet)))
             .collect();
         if let Some(limit) = selection.limit {
             let kept = self.frames.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(frame, _)| *frame);
@@ -109,19 +119,27 @@ mod tests {
     #[test]
     fn time_and_limit_count_frames_of_every_kind() {
         let mut some = trace();
-        some.select(&Selection { from_ns: Some(2), until_ns: Some(6), limit: Some(2) }, None);
+        some.select(&Selection { from_ns: Some(2), until_ns: Some(6), limit: Some(2) }, None, None);
         assert_eq!((some.frames.as_slice(), some.ignored.len()), (&[2][..], 1));
         assert_eq!((some.datagrams.len(), some.incomplete.as_slice()), (0, &[0][..]));
         let mut all = trace();
-        all.select(&Selection::default(), None);
+        all.select(&Selection::default(), None, None);
         assert_eq!((all.frames.len(), all.ignored.len(), all.datagrams.len()), (5, 1, 1));
+    }
+
+    #[test]
+    fn a_filter_selects_frames_of_every_kind() {
+        let mut some = trace();
+        let selected = [false, true, true, true, false];
+        some.select(&Selection { limit: Some(2), ..Selection::default() }, Some(&selected), None);
+        assert_eq!((some.frames.as_slice(), some.ignored.len()), (&[2][..], 1));
     }
 
     #[test]
     fn positions_move_with_what_is_left_out() {
         let mut some = trace();
         let not_the_first = |packet: &Packet| packet.remote[3] != 1;
-        some.select(&Selection::default(), Some(&not_the_first));
+        some.select(&Selection::default(), None, Some(&not_the_first));
         assert_eq!(some.frames, [2, 4, 5, 6]);
         assert_eq!((some.datagrams[0].completing, some.datagrams[0].pieces.as_slice()), (2, &[0, 2][..]));
         assert!(some.ignored.is_empty());

@@ -71,6 +71,19 @@ impl Summary {
         cuts.chain(bad).chain(self.changes.iter().cloned()).chain(self.skipped.iter().map(skipped)).collect()
     }
 
+    /// Of frames that follow one of this time.
+    pub(super) fn of(frames: &[Frame], previous_ns: Option<u64>) -> Summary {
+        let mut summary = Summary::default();
+        let mut before = None;
+        for frame in frames {
+            summary.add(frame, before);
+            before = Some(frame.time_ns);
+        }
+        let goes_back = frames.first().is_some_and(|frame| previous_ns.is_some_and(|before| frame.time_ns < before));
+        summary.backwards += u64::from(goes_back);
+        summary
+    }
+
     #[inline]
     pub(super) fn add(&mut self, frame: &Frame, previous_ns: Option<u64>) {
         if previous_ns.is_none() {

@@ -27,8 +27,9 @@ pub fn check_capture(bytes: &[u8]) {
         let trace = Trace::sequence(&frames, frames.decode(&inside()), Profile::Aws);
         assert_eq!(trace.packets.len() + trace.ignored.len(), frames.list().len());
         assert!(trace.packets.windows(2).all(|pair| pair[0].time_ns <= pair[1].time_ns));
-        let info = Info::of(&frames, "fuzz", &[]);
+        let info = Info::of(&capture, "fuzz", &[]).unwrap();
         assert_eq!(info.packets, summary.packets);
+        assert_eq!(info.evaluated + info.not_evaluated.values().sum::<u64>(), info.packets);
         assert!(!info.text().is_empty());
     }
     assert_eq!(capture.sha256().len(), 64);

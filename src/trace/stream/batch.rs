@@ -2,8 +2,8 @@
 
 use crate::conntrack::Profile;
 use crate::packet::{Decap, Exempt, Ignored, Inside, Packet, View, decode, innermost};
-use crate::trace::Frame;
 use crate::trace::sequence::not_exempt;
+use crate::trace::{Filter, Frame};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,6 +23,16 @@ impl Batch {
         self.frames.len()
     }
 
+    /// As [`crate::trace::Frames::selected_by`].
+    fn selected_by(&self, filter: &Filter) -> Vec<bool> {
+        let mut matcher = filter.matcher();
+        let mut selects = |frame: &Frame| {
+            let view = view(&self.parts, frame, Decap::default());
+            matcher.selects(view.bytes, view.link_type)
+        };
+        self.frames.iter().map(&mut selects).collect()
+    }
+
     /// True if it holds no frame.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
@@ -39,6 +49,8 @@ pub struct Decoder {
     pub profile: Profile,
     /// More addresses that AWS never filters.
     pub exempt: HashMap<IpAddr, Exempt>,
+    /// Which frames are selected, if not all are.
+    pub filter: Option<Filter>,
 }
 
 /// A batch, decoded. Packets have no time yet.
@@ -52,6 +64,8 @@ pub struct DecodedBatch {
     pub(super) at: Vec<u32>,
     /// What is not.
     pub(super) ignored: Vec<(u32, Ignored)>,
+    /// Of each of the batch's frames, whether the filter selects it. `None` without one.
+    selected: Option<Vec<bool>>,
 }
 
 impl Decoder {
@@ -63,6 +77,7 @@ impl Decoder {
             packets: Vec::with_capacity(count),
             at: Vec::with_capacity(count),
             ignored: Vec::new(),
+            selected: self.filter.as_ref().map(|filter| batch.selected_by(filter)),
             batch,
         };
         for (at, frame) in (0u32..).zip(&decoded.batch.frames) {
@@ -81,6 +96,12 @@ impl Decoder {
 }
 
 impl DecodedBatch {
+    /// Whether the filter selects a frame of the batch.
+    #[inline(always)]
+    pub(super) fn is_selected(&self, at: u32) -> bool {
+        self.selected.as_ref().is_none_or(|selected| selected[at as usize])
+    }
+
     /// What is looked at of a frame, as in [`crate::trace::Frames::view`].
     pub(super) fn view(&self, frame: &Frame) -> View<'_> {
         view(&self.batch.parts, frame, self.decap)

@@ -76,12 +76,12 @@ impl Sequence {
         let mut ignored = decoded.ignored.iter().peekable();
         for (i, (packet, at)) in decoded.packets.iter().zip(&decoded.at).enumerate() {
             while let Some((before, why)) = ignored.next_if(|(before, _)| before < at) {
-                self.ignore(frames[*before as usize].time_ns, *why);
+                self.ignore(decoded, *before, *why);
             }
             let frame = &frames[*at as usize];
             let mut packet = *packet;
             packet.time_ns = self.sequencer.time_ns(frame.time_ns);
-            let taken = self.takes(frame.time_ns);
+            let taken = self.takes(decoded, *at);
             let number = decoded.batch.first + u64::from(*at);
             if packet.has(flags::FRAGMENT) {
                 if taken {
@@ -99,7 +99,7 @@ impl Sequence {
             self.evaluated += u64::from(taken);
         }
         for (at, why) in ignored {
-            self.ignore(frames[*at as usize].time_ns, *why);
+            self.ignore(decoded, *at, *why);
         }
     }
 
@@ -130,15 +130,19 @@ impl Sequence {
         }
     }
 
-    fn ignore(&mut self, time_ns: u64, why: Ignored) {
-        if self.takes(time_ns) {
+    fn ignore(&mut self, decoded: &DecodedBatch, at: u32, why: Ignored) {
+        if self.takes(decoded, at) {
             *self.ignored.entry(why).or_default() += 1;
         }
     }
 
-    /// Whether the frame with this time is selected.
+    /// Whether this frame of a batch is selected.
     #[inline(always)]
-    fn takes(&mut self, time_ns: u64) -> bool {
+    fn takes(&mut self, decoded: &DecodedBatch, at: u32) -> bool {
+        if !decoded.is_selected(at) {
+            return false;
+        }
+        let time_ns = decoded.batch.frames[at as usize].time_ns;
         if self.is_whole {
             return true;
         }
