@@ -263,7 +263,12 @@ impl Workload {
     }
 
     fn our_table<M: lockfree::Mode>(&self, owned: &dyn Fn(u32) -> bool) -> LockFree<M> {
-        LockFree::of_shards(self.geometry, self.config.on_full, FlowHash::new(HashKey::inside_shards(self.secret)), owned)
+        LockFree::of_shards(
+            self.geometry,
+            self.config.on_full,
+            FlowHash::new(HashKey::inside_shards(self.secret)),
+            owned,
+        )
     }
 
     fn lock_free(&self) -> LockFree {
