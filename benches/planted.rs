@@ -79,7 +79,7 @@ impl<'w> Setup for SpinningSetup<'w> {
     fn engines(&mut self) -> Vec<Self::Engine<'_>> {
         self.table.clear();
         let SpinningSetup { workload, tracker, groups, table, clock, share, packets } = self;
-        let hash = FlowHash::new(HashKey::from_seed(workload.secret));
+        let hash = FlowHash::new(HashKey::inside_shards(workload.secret));
         let inner = Stateful::new(groups.clone(), workload.config.invalid, tracker, hash, Owned(table), None);
         vec![Spinning { inner, clock, share: *share, left: *packets, started: None }]
     }

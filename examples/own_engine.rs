@@ -76,7 +76,7 @@ impl<'w> BTree<'w> {
         let groups = workload.groups.as_ref().and_then(|groups| Epochs::new(groups.linear())).expect("security groups");
         let table =
             BTreeTable { map: BTreeMap::new(), geometry: workload.geometry, counters: TableCounters::default() };
-        let hash = FlowHash::new(HashKey::from_seed(workload.secret));
+        let hash = FlowHash::new(HashKey::inside_shards(workload.secret));
         let engine = Stateful::new(groups.clone(), workload.config.invalid, &workload.tracker, hash, table, None);
         BTree { engine, groups, workload }
     }

@@ -3,16 +3,16 @@
 //! Where a table lies in memory and how its hash is keyed are differences that no number of blocks in one process
 //! evens out: each process draws them anew.
 
-use super::{FAILURE, WRONG_VERDICTS};
+use super::{FAILURE, WRONG_VERDICTS, interrupt};
 use crate::measure::statistics::Random;
 use crate::report::merge::merge;
 use crate::report::result::ResultFile;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use std::process::Command;
 
 /// Runs the program again, `processes` times, with these arguments for each; gives their merged result and the worst
-/// exit code.
+/// exit code. Ctrl-C reaches the process at work too: what it and those before it found is the result then.
 pub(super) fn run(processes: u16, seconds: f64, seed: u64) -> anyhow::Result<(ResultFile, u8)> {
     let program = std::env::current_exe().context("finding this program, to start it again")?;
     let folder = std::env::temp_dir().join(format!("ctbench-{}", std::process::id()));
@@ -33,7 +33,11 @@ fn run_in(
     let mut seeds = Random::new(seed);
     let mut parts = Vec::new();
     let mut worst = 0;
+    let stop = interrupt::stop()?;
     for number in 1..=processes {
+        if stop.is_asked() {
+            break;
+        }
         let path = folder.join(format!("process-{number}.json"));
         let own_seed = seeds.bits();
         // Later options win over the user's own.
@@ -48,15 +52,24 @@ fn run_in(
         match status.code().and_then(|code| u8::try_from(code).ok()) {
             Some(0) => {}
             Some(WRONG_VERDICTS) => worst = WRONG_VERDICTS,
+            // Before its first pass it has nothing to save.
+            Some(interrupt::INTERRUPTED) if !path.exists() => break,
+            Some(interrupt::INTERRUPTED) => {}
             Some(FAILURE) => bail!("process {number} of {processes} failed"),
             _ => bail!("process {number} of {processes} ended with {status}"),
         }
         parts.push(ResultFile::read(&path)?);
     }
+    ensure!(!parts.is_empty(), "cut short before the first process had measured anything");
+    let cut = stop.is_asked() || parts.iter().any(|part| part.result.partial);
+    if cut && worst == 0 {
+        worst = interrupt::INTERRUPTED;
+    }
     let mut document = match parts.as_slice() {
         [one] => one.json.clone(),
         several => merge(several, false)?,
     };
+    document["partial"] = json!(cut);
     document["command"] = json!(std::env::args().collect::<Vec<_>>().join(" "));
     document["settings"]["seed"] = json!(seed.to_string());
     for (part, merged) in parts.iter().zip(document["merged"].as_array_mut().into_iter().flatten()) {

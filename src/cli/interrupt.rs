@@ -7,7 +7,7 @@ use signal_hook::flag::{register, register_conditional_shutdown};
 use std::process::ExitCode;
 
 /// As shells report a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// From now on Ctrl-C asks for an early end, and a second one ends the program at once. Before, there is nothing to save.
 pub(super) fn stop() -> anyhow::Result<Stop> {

@@ -96,11 +96,14 @@ impl Section {
         };
         let machine = format!("{}, {} cores", result.host("cpu"), result.host("cores"));
         let subtitle = format!("{what} · {machine} · {}", result.date());
+        let cut =
+            result.partial.then(|| "the run was cut short by Ctrl-C: measure again, with a smaller --time".into());
+        let told = result.warnings.iter().chain(&result.doubts);
         Ok(Section {
             title: result.scenario.name.clone(),
             subtitle,
             answer: answer::of(result),
-            doubts: result.warnings.iter().chain(&result.doubts).map(|text| super::result::plain(text)).collect(),
+            doubts: cut.into_iter().chain(told.map(|text| super::result::plain(text))).collect(),
             charts: chart::of(file)?,
             tables: tables::of(result),
             command: result.command.clone(),
