@@ -254,7 +254,7 @@ fn execute(
         about.trace_sha256 = Some(input.capture.sha256());
     }
     let report = Report {
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: report::command_line(),
         started,
         host,
         about,

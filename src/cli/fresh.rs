@@ -70,7 +70,7 @@ fn run_in(
         several => merge(several, false)?,
     };
     document["partial"] = json!(cut);
-    document["command"] = json!(std::env::args().collect::<Vec<_>>().join(" "));
+    document["command"] = json!(crate::report::command_line());
     document["settings"]["seed"] = json!(seed.to_string());
     for (part, merged) in parts.iter().zip(document["merged"].as_array_mut().into_iter().flatten()) {
         // The file is gone; what repeats the process is its seed.

@@ -200,7 +200,7 @@ pub(super) fn search(args: SearchArgs) -> anyhow::Result<ExitCode> {
         about.trace_sha256 = Some(input.capture.sha256());
     }
     let report = Report {
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: report::command_line(),
         started,
         host,
         about,

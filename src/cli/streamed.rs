@@ -201,7 +201,7 @@ pub(super) fn compare(
     doubts.extend(of_runs(&results.runs, workload.geometry.capacity()));
     let exceeded = |counts: &Counts| counts.count(|d| d.reason() == crate::engine::Reason::AllowanceExceeded) as usize;
     let report = Report {
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: report::command_line(),
         started,
         host,
         about,

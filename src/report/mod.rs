@@ -36,6 +36,17 @@ use crate::trace::Elephant;
 use crate::verify::Change;
 use std::time::SystemTime;
 
+/// The command that is running, as somebody else would type it: the program's name, not where it lies.
+pub fn command_line() -> String {
+    let mut words: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    if let Some(program) = words.first_mut()
+        && let Some(name) = std::path::Path::new(program.as_str()).file_name()
+    {
+        *program = name.to_string_lossy().into_owned();
+    }
+    words.join(" ")
+}
+
 /// What was replayed.
 #[derive(Clone, Debug)]
 pub struct About {

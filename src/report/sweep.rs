@@ -336,7 +336,7 @@ pub fn document(
     json!({
         "schema": json::SCHEMA,
         "ctbench": json::program(),
-        "command": std::env::args().collect::<Vec<_>>().join(" "),
+        "command": super::command_line(),
         "partial": partial,
         "started": started,
         "host": host,
