@@ -57,19 +57,28 @@ addEventListener("load", () => {{
     let page =
         page.replacen("script-src '", &format!("script-src 'sha256-{hash}' '"), 1).replacen("</head>", &probe, 1);
     write(folder.path(), "probed.html", page);
-    let output = std::process::Command::new(chromium)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"])
-        .args([
-            "--disable-component-update",
-            "--disable-sync",
-            "--window-size=500,800",
-            "--enable-logging=stderr",
-            "--dump-dom",
-        ])
-        .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
-        .arg(format!("file://{}", folder.path().join("probed.html").display()))
-        .output()
-        .unwrap();
+    // One browser at a time: several at once may find no room to start their processes. That, unlike a page that does
+    // not work, may be otherwise the next time.
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let open = |attempt: u32| {
+        std::process::Command::new(&chromium)
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"])
+            .args(["--disable-component-update", "--disable-sync", "--window-size=500,800", "--enable-logging=stderr"])
+            .arg("--dump-dom")
+            .arg(format!("--user-data-dir={}", folder.path().join(format!("profile-{attempt}")).display()))
+            .arg(format!("file://{}", folder.path().join("probed.html").display()))
+            .output()
+            .unwrap()
+    };
+    let mut output = open(1);
+    for attempt in 2..=4 {
+        if !output.stdout.is_empty() {
+            break;
+        }
+        eprintln!("Chromium gave no page: {}", String::from_utf8_lossy(&output.stderr));
+        output = open(attempt);
+    }
     let (dom, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(!log.contains("CONSOLE"), "{log}");
     let found = dom
