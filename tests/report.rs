@@ -105,6 +105,10 @@ fn several_results_are_shown_together() {
     assert_eq!(code, 0, "{stderr}");
     let load = fs::read_to_string(at.join("all-0-1.svg")).unwrap();
     insta::assert_snapshot!("report_svg_load", load.replace("><", ">\n<"));
+    // Each says what it measured, and nothing stands in an empty table.
+    let (_, text, _) = run(at, &["report", "slow.json", "fast.json", "--format", "txt"]);
+    let said = "On 1 core, symmetric, at 0.10 Mpps, stateful-lockfree-linear decides 99 % of the packets within 9.00 us of when they were due (0.500 % lost); stateless-linear decides";
+    assert!(text.contains(said) && !text.contains("No pair") && !text.contains("What remembering costs\n\n"), "{text}");
     // Of one pace alone there is no curve, and one result alone has nothing across.
     let (_, page, _) = run(at, &["report", "a.json", "slow.json", "--format", "html"]);
     assert!(!page.contains("Latency against offered load") && page.contains("What remembering costs"));
@@ -125,6 +129,27 @@ fn sweeps_and_searches_have_charts_and_tables() {
     let page = report(at, &search(), "html");
     assert!(page.contains("null: 2 Mpps offered: p99 2.00 us, p50 500 ns, 0.000 % lost"), "{page}");
     assert!(page.contains("null: 3 Mpps offered: p99 900 us, p50 500 ns, 7.000 % lost"));
+    // The answer: of two engines, each with its bounds; of one that does not finish, that.
+    let mut pair = search();
+    let mut runs = [engine("stateless-linear", 1, 1.0), engine("stateful-percore-linear", 1, 1.0)];
+    for (run, pps) in runs.iter_mut().zip([8e6, 2e6]) {
+        run["load"] = json!("search");
+        run["throughput"] = Value::Null;
+        run["search"] = pair["runs"][0]["search"].clone();
+        run["search"]["goals"] = json!([
+            { "name": "NDR", "status": "found", "loss_ratio": 0.0, "conditional_throughput_pps": pps, "lower_pps": pps, "upper_pps": pps * 1.25 },
+            { "name": "p99.9 1ms", "status": "unfinished", "loss_ratio": 0.001, "latency_bound_ns": 1_000_000, "lower_pps": null, "upper_pps": null },
+        ]);
+    }
+    pair["runs"] = json!(runs);
+    let text = report(at, &pair, "txt");
+    for said in [
+        "On 1 core, symmetric, without loss, stateful-percore-linear keeps up with 2.00 Mpps (2.00 to 2.50), stateless-linear keeps up with 8.00 Mpps (8.00 to 10.00): 4.00 times as much (3.20 to 5.00).",
+        "On 1 core, symmetric, with 99.9 % of the packets decided within 1.00 ms, no highest rate was found: the search did not finish, or it lies outside its limits.",
+    ] {
+        assert!(text.contains(said), "{text}");
+    }
+    assert!(!text.contains("No pair"), "{text}");
     // One combination is no map, and figures that are none are no combination.
     let mut none = sweep();
     for point in none["sweep"]["points"].as_array_mut().unwrap().iter_mut().skip(2) {

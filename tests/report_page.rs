@@ -223,6 +223,39 @@ fn tables_sort_lines_lift_and_values_are_told_to_pointer_and_keys() {
     assert_eq!(found["copied"][1], "ctbench compare --time 1");
 }
 
+/// What a screen reader and a keyboard find: names, roles, an order of headings, and nothing out of reach.
+#[test]
+fn everything_has_a_name_and_can_be_reached() {
+    let folder = tempdir().unwrap();
+    let script = r#"
+  const all = (selector) => [...document.querySelectorAll(selector)], name = (e) => e.getAttribute("aria-label") || e.textContent.trim();
+  const wrong = found.wrong = [];
+  const must = (what, selector, holds) => { const elements = all(selector); if (!elements.length) wrong.push("none: " + what); for (const e of elements) if (!holds(e)) wrong.push(what + ": " + e.outerHTML.slice(0, 200)); };
+  must("language", "html", (e) => e.lang === "en");
+  must("one main", "body", (e) => e.querySelectorAll("main").length === 1);
+  must("ids are unique", "[id]", (e) => all(`[id="${e.id}"]`).length === 1);
+  must("references lead somewhere", "[aria-labelledby], [aria-describedby]", (e) => ["labelledby", "describedby"].every((by) => !e.hasAttribute("aria-" + by) || name(document.getElementById(e.getAttribute("aria-" + by)))));
+  must("buttons have names", "button", name);
+  must("buttons can be reached", "button", (e) => e.tabIndex === 0);
+  must("pictures are images with a name, or hidden", "svg", (e) => (e.getAttribute("role") === "img" && e.getAttribute("aria-label")) || e.getAttribute("aria-hidden") === "true");
+  must("charts are groups that can be reached", ".chart", (e) => e.tabIndex === 0 && e.getAttribute("role") === "group" && e.hasAttribute("aria-labelledby") && e.hasAttribute("aria-describedby"));
+  must("tables scroll in named regions that can be reached", ".scroll", (e) => e.tabIndex === 0 && e.getAttribute("role") === "region" && e.hasAttribute("aria-labelledby"));
+  must("columns have heads", "thead th", (e) => e.scope === "col" && e.querySelector("button"));
+  must("links lead somewhere", "a", (e) => document.getElementById(e.hash.slice(1)));
+  must("headings skip no level", "h1, h2, h3", (e) => e.tagName !== "H3");
+  found.first = document.querySelector("h1, h2").tagName;
+  const button = document.querySelector("th button"); button.focus(); found.focus = document.activeElement === button;
+  button.click(); found.sort = button.parentNode.getAttribute("aria-sort");
+  const chart = document.querySelector(".chart"); chart.focus(); chart.dispatchEvent(new KeyboardEvent("keydown", { key: "End", bubbles: true, cancelable: true }));
+  found.told = chart.querySelector("[role=status]").textContent.length > 0;"#;
+    let Some(found) = look(&page(folder.path(), &result()), script) else { return };
+    assert_eq!(found["wrong"], json!([]));
+    assert_eq!(
+        (&found["first"], &found["focus"], &found["sort"], &found["told"]),
+        (&json!("H1"), &json!(true), &json!("ascending"), &json!(true))
+    );
+}
+
 /// The map of a sweep: a cell for every combination, with the ratio of the JSON's figures.
 #[test]
 fn the_crossover_map_is_drawn_and_told() {

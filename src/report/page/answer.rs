@@ -1,8 +1,9 @@
 //! The answer in a sentence, with its uncertainty.
 
+use super::under_load;
 use crate::measure::statistics::{Estimate, paired_difference, paired_ratio};
 use crate::report::COMPARABLE_SHARE;
-use crate::report::result::{ResultDocument, Run};
+use crate::report::result::{ResultDocument, ResultFile, Run};
 use crate::report::swept::Crossing;
 use crate::report::text::{counted, thousands};
 
@@ -54,7 +55,8 @@ pub(super) fn of(result: &ResultDocument) -> Vec<String> {
     if !worlds.comparable {
         answer.push("No cost of remembering is given, because these are two different filters.".into());
     } else {
-        let costs: Vec<String> = costs(result).iter().map(sentence).collect();
+        let mut costs: Vec<String> = costs(result).iter().map(sentence).collect();
+        costs.extend(under_load::of(result));
         if costs.is_empty() {
             answer.push("No pair of a stateful and a stateless engine was measured.".into());
         }
@@ -94,7 +96,12 @@ pub(super) fn of(result: &ResultDocument) -> Vec<String> {
 pub(super) fn crossover(crossings: &[Crossing]) -> String {
     let is_cheaper = |crossing: &&Crossing| crossing.is_clear && crossing.times < 1.0;
     let cheaper = crossings.iter().filter(is_cheaper).count();
-    let mut text = format!("remembering is cheaper than the rules at {cheaper} of {} combinations", crossings.len());
+    let unclear = crossings.iter().filter(|crossing| !crossing.is_clear).count();
+    let mut text = format!(
+        "remembering is cheaper than the rules at {cheaper} of {} combinations, dearer at {}, and at {unclear} the intervals do not tell",
+        crossings.len(),
+        crossings.len() - cheaper - unclear
+    );
     let mut flows: Vec<Option<u64>> = crossings.iter().map(|crossing| crossing.flows).collect();
     flows.sort_unstable();
     flows.dedup();
@@ -109,9 +116,31 @@ pub(super) fn crossover(crossings: &[Crossing]) -> String {
     });
     let from: Vec<String> = from.collect();
     if !from.is_empty() {
-        text = format!("{text}, {}", from.join(", "));
+        text = format!("{text}; it is cheaper {}", from.join(", "));
     }
     text + "."
+}
+
+/// Of several results: between which multiples remembering lies, and how many say nothing of it.
+pub(super) fn across(results: &[ResultFile]) -> Vec<String> {
+    let costs: Vec<Cost> = results.iter().flat_map(|file| costs(&file.result)).collect();
+    let order = |a: &&Cost, b: &&Cost| a.times.value.total_cmp(&b.times.value);
+    let (Some(least), Some(most)) = (costs.iter().min_by(order), costs.iter().max_by(order)) else { return Vec::new() };
+    let said = |cost: &Cost| {
+        let Estimate { value, ci95: [low, high] } = cost.times;
+        format!("{value:.2} ({low:.2} to {high:.2})")
+    };
+    let mut answer = vec![format!(
+        "Remembering makes a packet take {} to {} times as long, in {} of engines.",
+        said(least),
+        said(most),
+        counted(costs.len() as u64, "pair")
+    )];
+    let silent = results.iter().filter(|file| self::costs(&file.result).is_empty()).count();
+    if silent > 0 {
+        answer.push(format!("{silent} of {} results state no cost: the table says why.", results.len()));
+    }
+    answer
 }
 
 /// At every place of a result whose worlds mean the same.
@@ -172,7 +201,7 @@ fn sentence(cost: &Cost) -> String {
 }
 
 /// True if more packets than for comparable worlds were not decided as in trace order.
-fn strays(run: &Run) -> bool {
+pub(super) fn strays(run: &Run) -> bool {
     let count = |field: &str| run.flows.as_ref().and_then(|flows| flows.get(field)?.as_f64()).unwrap_or(0.0);
     count("otherwise") > COMPARABLE_SHARE * count("packets").max(1.0)
 }

@@ -3,6 +3,7 @@
 mod answer;
 pub mod chart;
 mod tables;
+mod under_load;
 
 use super::result::{ResultError, ResultFile};
 use super::text::{counted, thousands};
@@ -59,12 +60,13 @@ impl Section {
         if results.len() < 2 {
             return None;
         }
-        let tables = vec![tables::across(results)];
+        let mut tables = vec![tables::across(results)];
+        tables.retain(|table| !table.rows.is_empty());
         Some(Section {
             title: format!("{} results", results.len()),
             subtitle: "What remembering costs in each of them, and what they show together; below, each by itself."
                 .into(),
-            answer: Vec::new(),
+            answer: answer::across(results),
             doubts: Vec::new(),
             charts: chart::load::of(results),
             tables,

@@ -53,8 +53,8 @@ for (const chart of document.querySelectorAll(".chart")) {
   const begin = () => {
     if (marks) return;
     // A native tooltip would say the same once more.
-    marks = [...svg.querySelectorAll(side ? ".series circle" : ".series > rect[data-value], g.series[data-value]")].map((mark) => ({ mark, text: says(mark) }));
-    for (const { mark } of marks) mark.querySelector(":scope > title").remove();
+    marks = [...svg.querySelectorAll(side ? ".series circle:has(title)" : "[data-value]")].map((mark) => ({ mark, text: says(mark) }));
+    for (const title of svg.querySelectorAll(".series title")) title.remove();
     stops = side ? [...new Set(marks.map(({ mark }) => Number(mark.getAttribute("cx"))))].sort((a, b) => a - b) : marks;
     readout = document.createElement("div");
     readout.className = "readout";
@@ -83,7 +83,7 @@ for (const chart of document.querySelectorAll(".chart")) {
     if (y !== undefined && shown.length > MOST) shown.sort((a, b) => Math.abs(a.mark.getAttribute("cy") - y) - Math.abs(b.mark.getAttribute("cy") - y));
     shown = shown.slice(0, MOST).sort((a, b) => a.mark.getAttribute("cy") - b.mark.getAttribute("cy"));
     if (!shown.length) return;
-    cursor.setAttribute("d", `M${x} 16V348`);
+    cursor.setAttribute("d", `M${x} 160V3460`);
     const box = cursor.getBoundingClientRect();
     place({ left: box.left, right: box.left, top: 0 }, shown.map(({ text }) => text));
     for (const { mark } of marks) mark.classList.toggle("at", shown.some((one) => one.mark === mark));

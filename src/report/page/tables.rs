@@ -162,6 +162,7 @@ fn points(result: &ResultDocument) -> Table {
         ("offered pps", |p| p.pps),
     ];
     let points = || result.sweep.iter().flat_map(|sweep| &sweep.points);
+    let (any_lost, any_error) = (points().any(|p| p.lost.is_some()), points().any(|p| p.error.is_some()));
     let swept: Vec<(&str, Swept)> =
         SWEPT.into_iter().filter(|(_, of)| points().any(|point| of(point).is_some())).collect();
     let rows = points().map(|point| {
@@ -171,13 +172,16 @@ fn points(result: &ResultDocument) -> Table {
         row.extend(swept.iter().map(|(_, of)| some(of(point))));
         row.push(count(point.burst));
         row.extend([number(mpps, 2), number(low, 2), number(high, 2), number(1e3 / mpps, 1)]);
-        row.extend([duration(point.p50_ns), duration(point.p99_ns), some(point.lost)]);
-        row.push(word(point.error.as_deref().unwrap_or("")));
+        row.extend([duration(point.p50_ns), duration(point.p99_ns)]);
+        row.extend(any_lost.then(|| some(point.lost)));
+        row.extend(any_error.then(|| word(point.error.as_deref().unwrap_or(""))));
         row
     });
     let names: Vec<&str> = swept.iter().map(|(name, _)| *name).collect();
-    let figures = ["burst", "Mpps", "95 % from", "to", "ns/packet", "p50", "p99", "lost", "error"];
-    table("Points of the sweep", &[&LATENCY[..3], &names, &figures].concat(), rows.collect())
+    let figures = ["burst", "Mpps", "95 % from", "to", "ns/packet", "p50", "p99"];
+    let rare: Vec<&str> =
+        [(any_lost, "lost"), (any_error, "error")].iter().filter_map(|(any, name)| any.then_some(*name)).collect();
+    table("Points of the sweep", &[&LATENCY[..3], &names, &figures, &rare].concat(), rows.collect())
 }
 
 /// The highest rates that were searched for.

@@ -1,8 +1,14 @@
 //! Charts of lines: a value that depends on another, a line an engine.
 
-use super::svg::{Axis, Scale, Unit, WIDTH, grid, label, open};
-use super::{Chart, escape};
-use std::fmt::Write;
+use super::axis::{Logarithmic, Nines, Unit, decades, even};
+use super::colours::GRID;
+use super::svg::{Drawn, Markup, Paper, Spot, picture, text};
+use super::{Chart, Stroke};
+use plotters::chart::ChartBuilder;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::element::{Circle, PathElement};
+use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{Color, TRANSPARENT};
 
 /// A point: x, y, and what is said of it.
 pub(super) type Point = (f64, f64, String);
@@ -12,83 +18,94 @@ pub(super) struct Line {
     /// Its name.
     pub(super) name: String,
     /// How it is drawn.
-    pub(super) style: String,
+    pub(super) stroke: Stroke,
     /// Ascending by x.
     pub(super) points: Vec<Point>,
 }
 
-/// A chart of lines.
+/// A chart of lines. The y axis is logarithmic.
 pub(super) struct Lines {
     pub(super) title: String,
     pub(super) description: String,
-    pub(super) x: (Scale, Unit, &'static str),
-    pub(super) y: (Scale, Unit),
+    /// What the x axis counts in, and what it is called.
+    pub(super) x: (Unit, &'static str),
+    pub(super) y: Unit,
     pub(super) lines: Vec<Line>,
 }
 
-const LEFT: f64 = 82.0;
-const RIGHT: f64 = WIDTH - 34.0;
-const TOP: f64 = 16.0;
-const BOTTOM: f64 = 348.0;
-
-/// More names than these do not fit under a chart on a phone.
-const NAMES: usize = 5;
+/// The edges of the plot; the page's script draws its cursor from top to bottom.
+const LEFT: u32 = 820;
+const RIGHT: u32 = 340;
+const TOP: u32 = 160;
+const BELOW: u32 = 500;
+const HEIGHT: u32 = 3_960;
 
 impl Lines {
     /// Draws it; `None` if no line has a point.
-    pub(super) fn draw(self) -> Option<Chart> {
-        let lines: Vec<Line> = self.lines.into_iter().filter(|line| !line.points.is_empty()).collect();
-        let points = || lines.iter().flat_map(|line| &line.points);
-        let x = Axis::around(points().map(|(x, ..)| *x), self.x.0, self.x.1, [LEFT, RIGHT])?;
-        let y = Axis::around(points().map(|(_, y, _)| *y), self.y.0, self.y.1, [BOTTOM, TOP])?;
-        let mut svg = open(&self.title, "lines", 396.0);
-        for (at, name) in y.ticks() {
-            grid(&mut svg, [LEFT, at, RIGHT, at]);
-            label(&mut svg, LEFT - 8.0, at + 5.0, "end", &name);
+    pub(super) fn draw(mut self) -> Option<Chart> {
+        for line in &mut self.lines {
+            line.points.retain(|(x, y, _)| x.is_finite() && y.is_finite());
         }
-        let ticks = x.ticks();
-        let crowded = ticks.len() > NAMES;
-        for (number, (at, name)) in ticks.into_iter().enumerate() {
-            grid(&mut svg, [at, TOP, at, BOTTOM]);
-            let class = if crowded && number % 2 == 1 { " class=\"wide\"" } else { "" };
-            // The last name must not run out of the picture.
-            let (at, anchor) = if at + 40.0 > WIDTH { (WIDTH - 2.0, "end") } else { (at, "middle") };
-            let _ = write!(
-                svg,
-                "<text{class} x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-                BOTTOM + 20.0,
-                escape(&name)
+        self.lines.retain(|line| !line.points.is_empty());
+        let points = || self.lines.iter().flat_map(|line| &line.points);
+        let (xs, y) = (points().map(|(x, ..)| *x), decades(points().map(|(_, y, _)| *y))?);
+        let svg = match self.x.0 {
+            Unit::Nines => self.on(Nines::around(xs)?, y),
+            Unit::Seconds => self.on(even(xs)?, y),
+            Unit::PacketsPerSecond | Unit::Ns => self.on(decades(xs)?, y),
+        };
+        let series = self.lines.len();
+        let legend = self.lines.into_iter().map(|line| (line.name, line.stroke.css())).collect();
+        Some(Chart { title: self.title, description: self.description, svg, series, legend })
+    }
+
+    fn on<X>(&self, x: X, y: Logarithmic) -> String
+    where
+        X: AsRangedCoord<Value = f64>,
+        X::CoordDescType: ValueFormatter<f64>,
+    {
+        picture(&self.title, "lines", HEIGHT, |paper| self.plot(paper, x, y))
+    }
+
+    fn plot<X>(&self, paper: &Paper, x: X, y: Logarithmic) -> Drawn
+    where
+        X: AsRangedCoord<Value = f64>,
+        X::CoordDescType: ValueFormatter<f64>,
+    {
+        let mut builder = ChartBuilder::on(paper);
+        builder.margin_top(TOP).margin_right(RIGHT).x_label_area_size(BELOW).y_label_area_size(LEFT);
+        let mut chart = builder.build_cartesian_2d(x, y)?;
+        chart
+            .configure_mesh()
+            .bold_line_style(GRID.stroke_width(10))
+            .light_line_style(TRANSPARENT)
+            .axis_style(TRANSPARENT)
+            .set_all_tick_mark_size(40)
+            .label_style(text(HPos::Left, VPos::Top))
+            .x_labels(7)
+            .x_label_formatter(&|value| self.x.0.name(*value))
+            .x_desc(self.x.1)
+            .y_label_formatter(&|value| self.y.name(*value))
+            .draw()?;
+        let plot = chart.plotting_area();
+        for (index, Line { name, stroke, points }) in self.lines.iter().enumerate() {
+            let dashes =
+                stroke.dashes.map(|[on, off]| format!(" stroke-dasharray=\"{on}0 {off}0\"")).unwrap_or_default();
+            let attributes = format!(
+                "class=\"series\" data-line=\"{index}\" fill=\"transparent\" stroke-linejoin=\"round\"{dashes}"
             );
+            plot.draw(&Markup::group(&attributes, name))?;
+            let places: Vec<(f64, f64)> = points.iter().map(|(x, y, _)| (*x, *y)).collect();
+            match places.as_slice() {
+                // A line of one place has no length.
+                [only] => plot.draw(&Circle::new(*only, 40, stroke.colour.filled()))?,
+                _ => plot.draw(&PathElement::new(places, stroke.colour.stroke_width(20)))?,
+            }
+            for (x, y, said) in points {
+                plot.draw(&Spot { at: (*x, *y), said: format!("{name}: {said}") })?;
+            }
+            plot.draw(&Markup::end())?;
         }
-        label(&mut svg, (LEFT + RIGHT) / 2.0, BOTTOM + 42.0, "middle", self.x.2);
-        let mut legend = Vec::new();
-        for (index, Line { name, style, points }) in lines.iter().enumerate() {
-            let _ = write!(
-                svg,
-                "<g class=\"series\" data-line=\"{index}\"><path fill=\"none\" stroke-width=\"2\" stroke-linejoin=\"round\" style=\"{style}\" d=\""
-            );
-            for (number, (px, py, _)) in points.iter().enumerate() {
-                let _ = write!(svg, "{}{:.1} {:.1}", if number == 0 { 'M' } else { 'L' }, x.at(*px), y.at(*py));
-            }
-            // A line of one point has no length: a round end makes it seen.
-            if let [(px, py, _)] = points.as_slice() {
-                let _ = write!(svg, "M{:.1} {:.1}h8", x.at(*px) - 4.0, y.at(*py));
-            }
-            let _ = write!(svg, "\"><title>{}</title></path>", escape(name));
-            for (px, py, said) in points {
-                let _ = write!(
-                    svg,
-                    "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"5\" fill=\"transparent\"><title>{}: {}</title></circle>",
-                    x.at(*px),
-                    y.at(*py),
-                    escape(name),
-                    escape(said)
-                );
-            }
-            svg.push_str("</g>");
-            legend.push((name.clone(), style.clone()));
-        }
-        svg.push_str("</svg>");
-        Some(Chart { title: self.title, description: self.description, svg, series: lines.len(), legend })
+        Ok(())
     }
 }

@@ -1,9 +1,9 @@
 //! Latency against offered load: over all results of a scenario that were measured at a pace, and over the trials of a
 //! search.
 
+use super::axis::{Unit, rate};
 use super::lines::{Line, Lines, Point};
-use super::svg::{Scale, Unit, rate};
-use super::{Chart, engines, engines_of, style};
+use super::{Chart, Stroke, engines, engines_of};
 use crate::report::result::{ResultDocument, ResultFile, Run};
 use crate::report::text::time;
 use serde_json::Value;
@@ -27,7 +27,7 @@ pub(in crate::report::page) fn of(results: &[ResultFile]) -> Vec<Chart> {
             let mut points: Vec<_> =
                 here.iter().filter(|run| run.engine == **engine).filter_map(|run| point(run)).collect();
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            Line { name: (*engine).to_owned(), style: style(&engines, engine), points }
+            Line { name: (*engine).to_owned(), stroke: Stroke::of(&engines, engine), points }
         };
         let lines: Vec<Line> = engines.iter().map(line).collect();
         let has_curve = lines.iter().any(|line| line.points.len() > 1);
@@ -41,8 +41,8 @@ fn chart_of(title: String, lines: Vec<Line>) -> Lines {
     Lines {
         title,
         description: "The 99th percentile from when a packet was due, at each pace that was measured; both axes are logarithmic. Where a line turns up, the engine can no longer keep up. What was lost has no latency: its share is said with the point.".into(),
-        x: (Scale::Logarithmic, Unit::PacketsPerSecond, "packets offered a second"),
-        y: (Scale::Logarithmic, Unit::Ns),
+        x: (Unit::PacketsPerSecond, "packets offered a second"),
+        y: Unit::Ns,
         lines,
     }
 }
@@ -69,7 +69,7 @@ pub(super) fn of_search(result: &ResultDocument, place: &str) -> Option<Chart> {
         let trials = run.search.as_ref()?.get("trials")?.as_array()?;
         let mut points: Vec<Point> = trials.iter().filter_map(trial).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Some(Line { name: run.engine.clone(), style: style(&engines, &run.engine), points })
+        Some(Line { name: run.engine.clone(), stroke: Stroke::of(&engines, &run.engine), points })
     };
     let runs = result.runs.iter().filter(|run| run.error.is_none() && run.place() == place);
     chart_of(format!("Latency against offered load, {place}"), runs.filter_map(line).collect()).draw()

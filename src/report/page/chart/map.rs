@@ -1,16 +1,22 @@
 //! The crossover map: at which numbers of rules and flows remembering is cheaper than the rules.
 
-use super::svg::{WIDTH, label, open};
-use super::{Chart, escape};
+use super::Chart;
+use super::colours::{BETTER, MUTED, WORSE};
+use super::svg::{Drawn, Markup, Paper, picture, text};
 use crate::report::page::answer;
 use crate::report::swept::{Crossing, Rest, Sweep};
 use crate::report::text::{counted, thousands};
+use plotters::chart::ChartBuilder;
+use plotters::element::{Rectangle, Text};
+use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{Color, TRANSPARENT};
 use std::fmt::Write;
 
-const LEFT: f64 = 96.0;
-const RIGHT: f64 = WIDTH - 4.0;
-const TOP: f64 = 24.0;
-const ROW: f64 = 40.0;
+const LEFT: u32 = 960;
+const RIGHT: u32 = 40;
+const TOP: u32 = 240;
+const ROW: u32 = 400;
+const BELOW: u32 = 440;
 
 /// Four times as long, or a quarter, has the full colour.
 const FULL: f64 = 2.0;
@@ -32,49 +38,58 @@ fn map(sweep: &Sweep, rest: Rest) -> Option<Chart> {
         return None;
     }
     let title = format!("Remembering against rules, {}", place(rest));
-    let bottom = TOP + ROW * rules.len() as f64;
-    let mut svg = open(&title, "marks", bottom + 44.0);
-    let width = (RIGHT - LEFT) / flows.len() as f64;
-    let x = |flow: Option<u64>| LEFT + width * flows.iter().position(|f| *f == flow).unwrap_or(0) as f64;
-    // Most rules on top, as on any chart's axis.
-    let y = |rule: Option<u64>| bottom - ROW * (1.0 + rules.iter().position(|r| *r == rule).unwrap_or(0) as f64);
-    label(&mut svg, LEFT - 8.0, TOP - 8.0, "end", "rules");
-    for rule in &rules {
-        label(&mut svg, LEFT - 8.0, y(*rule) + 25.0, "end", &name(*rule));
-    }
-    for flow in &flows {
-        label(&mut svg, x(*flow) + width / 2.0, bottom + 18.0, "middle", &name(*flow));
-    }
-    label(&mut svg, (LEFT + RIGHT) / 2.0, bottom + 38.0, "middle", "flows");
-    for crossing in &crossings {
-        let (left, top) = (x(crossing.flows), y(crossing.rules));
-        let colour = match (crossing.is_clear, crossing.times > 1.0) {
-            (false, _) => "var(--muted,#666)",
-            (true, true) => "var(--slower,#d55e00)",
-            (true, false) => "var(--faster,#0072b2)",
-        };
-        let strength = 0.12 + 0.5 * (crossing.times.log2().abs() / FULL).min(1.0);
-        let _ = write!(
-            svg,
-            "<g class=\"series\" data-value=\"{}\"><title>{}</title><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" style=\"fill:{colour};fill-opacity:{strength:.2}\"/>",
-            crossing.times,
-            escape(&said(crossing)),
-            left + 1.0,
-            top + 1.0,
-            width - 2.0,
-            ROW - 2.0,
-        );
-        // The sign says without colours what the colour says.
-        let sign = if crossing.is_clear { "× " } else { "≈ " };
-        label(&mut svg, left + width / 2.0, top + 25.0, "middle", &format!("{sign}{:.2}", crossing.times));
-        svg.push_str("</g>");
-    }
-    svg.push_str("</svg>");
+    let height = TOP + ROW * rules.len() as u32 + BELOW;
+    let svg = picture(&title, "marks", height, |paper| plot(paper, &crossings, &rules, &flows));
     let description = format!(
-        "How many times as long a packet takes in the fastest stateful engine as in the fastest stateless one: blue where remembering is cheaper than the rules, orange where it is dearer, grey (≈) where the intervals do not tell. {}",
+        "How many times as long a packet takes in the fastest stateful engine as in the fastest stateless one: blue where remembering is cheaper than the rules, orange where it is dearer, grey (≈) where the intervals do not tell: {}",
         answer::crossover(&crossings)
     );
     Some(Chart { title, description, svg, series: crossings.len(), legend: Vec::new() })
+}
+
+/// A cell for each crossing, rules from below and flows from the left, both in the order given.
+fn plot(paper: &Paper, crossings: &[Crossing], rules: &[Option<u64>], flows: &[Option<u64>]) -> Drawn {
+    let mut builder = ChartBuilder::on(paper);
+    builder.margin_top(TOP).margin_right(RIGHT).x_label_area_size(BELOW).y_label_area_size(LEFT);
+    // Cells lie around whole numbers, where plotters puts its ticks.
+    let around = |values: &[Option<u64>]| -0.5..values.len() as f64 - 0.5;
+    let named =
+        |values: &[Option<u64>], at: f64| values.get(at.round() as usize).map_or_else(String::new, |v| name(*v));
+    let mut chart = builder.build_cartesian_2d(around(flows), around(rules))?;
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .axis_style(TRANSPARENT)
+        .set_all_tick_mark_size(40)
+        .label_style(text(HPos::Left, VPos::Top))
+        .x_labels(flows.len())
+        .y_labels(rules.len())
+        .x_label_formatter(&|at| named(flows, *at))
+        .y_label_formatter(&|at| named(rules, *at))
+        .x_desc("flows")
+        .draw()?;
+    paper.draw(&Text::new("rules", ((LEFT - 80) as i32, (TOP - 60) as i32), text(HPos::Right, VPos::Bottom)))?;
+    let plot = chart.plotting_area();
+    let place = |values: &[Option<u64>], value| values.iter().position(|v| *v == value).unwrap_or(0) as f64;
+    for crossing in crossings {
+        let (x, y) = (place(flows, crossing.flows), place(rules, crossing.rules));
+        let colour = match (crossing.is_clear, crossing.times > 1.0) {
+            (false, _) => MUTED,
+            (true, true) => WORSE,
+            (true, false) => BETTER,
+        };
+        let strength = 0.12 + 0.5 * (crossing.times.log2().abs() / FULL).min(1.0);
+        let mut cell = Rectangle::new([(x - 0.5, y - 0.5), (x + 0.5, y + 0.5)], colour.mix(strength).filled());
+        cell.set_margin(10, 10, 10, 10);
+        // The sign says without colours what the colour says.
+        let sign = if crossing.is_clear { "×" } else { "≈" };
+        let value = Text::new(format!("{sign} {:.2}", crossing.times), (x, y), text(HPos::Center, VPos::Center));
+        plot.draw(&Markup::group(&format!("class=\"series\" data-value=\"{}\"", crossing.times), &said(crossing)))?;
+        plot.draw(&cell)?;
+        plot.draw(&value)?;
+        plot.draw(&Markup::end())?;
+    }
+    Ok(())
 }
 
 fn name(value: Option<u64>) -> String {

@@ -1,8 +1,11 @@
-//! Charts as plain SVG.
+//! Charts as SVG, drawn with plotters.
 //!
-//! Why not by a library is said in docs/REPORTS.md: what draws in the browser leaves nothing for a mail's preview, for
-//! print and for `--format svg`; what draws in Rust writes fixed colours and no value to hover over.
+//! Its coordinate systems, ticks, meshes and shapes are used as they are. Ours are the back end ([`svg`]), which writes the
+//! palette ([`colours`]) as variables of the page's style sheet and gives marks a name to point at, and the axis of nines
+//! ([`axis`]).
 
+mod axis;
+mod colours;
 mod lines;
 pub(super) mod load;
 mod map;
@@ -15,6 +18,7 @@ mod throughput;
 
 use crate::report::result::{ResultDocument, ResultError, ResultFile, Run};
 use crate::report::text::counted;
+use plotters::style::{Color, RGBColor};
 
 /// A chart, ready to be put into a page or a file of its own.
 #[derive(Clone, Debug)]
@@ -30,9 +34,6 @@ pub struct Chart {
     /// Names of the lines or parts with their style; empty where rows name themselves.
     pub legend: Vec<(String, String)>,
 }
-
-/// Light-mode colours, for where no style sheet sets others (Okabe and Ito, "Color Universal Design", 2008).
-const COLOURS: [&str; 8] = ["#0072b2", "#d55e00", "#009e73", "#b5539a", "#8a6d00", "#2a93c9", "#c0392b", "#444444"];
 
 /// Of what the result has.
 pub(super) fn of(file: &ResultFile) -> Result<Vec<Chart>, ResultError> {
@@ -99,13 +100,29 @@ fn row_name(result: &ResultDocument, run: &Run) -> String {
     }
 }
 
-/// Stateless dashed, stateful solid, neither dotted: seen at a glance, and without colours.
-fn style(engines: &[&str], engine: &str) -> String {
-    let dashes = match engine {
-        name if name.starts_with("stateless") => ";stroke-dasharray:7 4",
-        name if name.starts_with("stateful") => "",
-        _ => ";stroke-dasharray:2 3",
-    };
-    let colour = engines.iter().position(|name| *name == engine).unwrap_or(0) % COLOURS.len();
-    format!("stroke:var(--line{colour},{}){dashes}", COLOURS[colour])
+/// How a line is drawn.
+#[derive(Clone, Copy, Debug)]
+struct Stroke {
+    colour: RGBColor,
+    /// Lengths of a dash and of the gap after it.
+    dashes: Option<[u32; 2]>,
+}
+
+impl Stroke {
+    /// Stateless dashed, stateful solid, neither dotted: seen at a glance, and without colours.
+    fn of(engines: &[&str], engine: &str) -> Stroke {
+        let dashes = match engine {
+            name if name.starts_with("stateless") => Some([7, 4]),
+            name if name.starts_with("stateful") => None,
+            _ => Some([2, 3]),
+        };
+        let colour = engines.iter().position(|name| *name == engine).unwrap_or(0) % colours::LINES.len();
+        Stroke { colour: colours::LINES[colour], dashes }
+    }
+
+    /// As the legend's style.
+    fn css(self) -> String {
+        let dashes = self.dashes.map(|[on, off]| format!(";stroke-dasharray:{on} {off}")).unwrap_or_default();
+        format!("stroke:{}{dashes}", colours::css(self.colour.to_backend_color()))
+    }
 }

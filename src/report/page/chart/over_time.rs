@@ -1,8 +1,8 @@
 //! Latency over the trace's own time: where in the trace the slow packets are.
 
+use super::axis::Unit;
 use super::lines::{Line, Lines, Point};
-use super::svg::{Scale, Unit};
-use super::{Chart, engines, style};
+use super::{Chart, Stroke, engines};
 use crate::report::result::{Interval, ResultDocument, Run};
 use crate::report::text::{thousands, time};
 
@@ -12,14 +12,14 @@ pub(super) fn of(result: &ResultDocument, place: &str) -> Option<Chart> {
     let line = |run: &Run| {
         let points: Vec<Point> =
             run.latency_ns.iter().flat_map(|latency| &latency.intervals).filter_map(point).collect();
-        Line { name: run.engine.clone(), style: style(&engines, &run.engine), points }
+        Line { name: run.engine.clone(), stroke: Stroke::of(&engines, &run.engine), points }
     };
     let runs = result.runs.iter().filter(|run| run.error.is_none() && run.place() == place);
     let lines = Lines {
         title: format!("Latency over the trace's time, {place}"),
         description: "The 99th percentile of the packets of each stretch of the trace, over all passes; the median is given with it. A rise of all engines at once is the traffic's doing, or the machine's.".into(),
-        x: (Scale::Linear, Unit::Seconds, "packet time since the first packet"),
-        y: (Scale::Logarithmic, Unit::Ns),
+        x: (Unit::Seconds, "packet time since the first packet"),
+        y: Unit::Ns,
         lines: runs.map(line).collect(),
     };
     lines.draw()

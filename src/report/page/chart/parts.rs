@@ -1,9 +1,11 @@
 //! What a whole is made of: the time of a packet by stage, the packets by how they ended.
 
+use super::colours::{LINES, MUTED};
 use super::rows::{Bar, Bars};
-use super::{COLOURS, Chart, row_name};
+use super::{Chart, row_name};
 use crate::report::result::{ResultDocument, Run, plain};
 use crate::report::text::thousands;
+use plotters::style::{Color, RGBAColor};
 use std::collections::BTreeMap;
 
 /// More kinds of outcomes share one colour.
@@ -24,7 +26,7 @@ pub(super) fn stages(result: &ResultDocument) -> Option<Chart> {
     let bars = Bars {
         title: "Where a packet's time goes".into(),
         description: "ns a packet. Reading and decoding are done once for all engines, before they are timed; only evaluating is part of the throughput.".into(),
-        parts: known.iter().enumerate().map(|(index, stage)| ((*stage).to_owned(), colour([7, 5, 4, 0][index % 4]))).collect(),
+        parts: known.iter().enumerate().map(|(index, stage)| ((*stage).to_owned(), LINES[[7, 5, 4, 0][index % 4]].to_rgba())).collect(),
         bars: bars.collect(),
         say: ns,
     };
@@ -37,10 +39,6 @@ fn ns(value: f64) -> String {
 
 fn packets(value: f64) -> String {
     format!("{} packets", thousands(value as u64))
-}
-
-fn colour(index: usize) -> String {
-    format!("var(--line{index},{})", COLOURS[index])
 }
 
 /// Packets by how they ended and why. Engines with the same outcomes share a bar.
@@ -66,7 +64,7 @@ pub(super) fn outcomes(result: &ResultDocument) -> Option<Chart> {
     let mut names: Vec<&str> = largest.into_iter().map(|(outcome, _)| outcome).collect();
     names.sort_unstable();
     let mut shades = [0usize; 3];
-    let mut parts: Vec<(String, String)> = names
+    let mut parts: Vec<(String, RGBAColor)> = names
         .iter()
         .map(|outcome| {
             let kind = ["accept", "drop"].iter().position(|kind| outcome.starts_with(kind)).unwrap_or(2);
@@ -74,11 +72,11 @@ pub(super) fn outcomes(result: &ResultDocument) -> Option<Chart> {
             let tones: &[usize] = [&[0, 5, 2][..], &[1, 6, 4], &[7]][kind];
             let (paler, tone) = (shades[kind] / tones.len(), tones[shades[kind] % tones.len()]);
             shades[kind] += 1;
-            (plain(outcome), format!("{};opacity:{}", colour(tone), 0.6f64.powi(paler as i32)))
+            (plain(outcome), LINES[tone].mix(0.6f64.powi(paler as i32)))
         })
         .collect();
     if few {
-        parts.push(("other".into(), "var(--muted,#666)".into()));
+        parts.push(("other".into(), MUTED.to_rgba()));
     }
     let bars = bars.into_iter().map(|(engines, outcomes)| {
         let mut of_names: Vec<f64> =

@@ -1,8 +1,8 @@
 //! Latency by percentile.
 
+use super::axis::Unit;
 use super::lines::{Line, Lines};
-use super::svg::{Scale, Unit};
-use super::{Chart, engines, style};
+use super::{Chart, Stroke, engines};
 use crate::report::result::{ResultError, ResultFile};
 use crate::report::text::time;
 
@@ -34,13 +34,13 @@ pub(super) fn of(file: &ResultFile, place: &str) -> Result<Option<Chart>, Result
         if points.len() > 2 && points[0].0 == 0.0 {
             points.remove(0);
         }
-        lines.push(Line { style: style(&engines, &run.engine), name: run.engine.clone(), points });
+        lines.push(Line { stroke: Stroke::of(&engines, &run.engine), name: run.engine.clone(), points });
     }
     let lines = Lines {
         title: format!("Latency by percentile, {place}"),
         description: "Left the typical packet, right the rare slow one; both axes are logarithmic. Stateless engines are dashed, stateful ones solid.".into(),
-        x: (Scale::Nines, Unit::Share, "packets that are as fast or faster"),
-        y: (Scale::Logarithmic, Unit::Ns),
+        x: (Unit::Nines, "% of the packets that are as fast or faster"),
+        y: Unit::Ns,
         lines,
     };
     Ok(lines.draw())

@@ -2,14 +2,24 @@
 //!
 //! The name stands above its row, not beside it, so that it can be read on a telephone too.
 
-use super::svg::{WIDTH, grid, label, open};
-use super::{Chart, escape};
-use std::fmt::Write;
+use super::Chart;
+use super::axis::{doublings, even};
+use super::colours::{self, GRID, TEXT};
+use super::svg::{Drawn, Markup, Paper, WIDTH, picture, text};
+use plotters::chart::ChartBuilder;
+use plotters::element::{ErrorBar, PathElement, Rectangle, Text};
+use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{Color, RGBAColor, RGBColor, TRANSPARENT};
 
-const LEFT: f64 = 12.0;
-const RIGHT: f64 = WIDTH - 12.0;
-const TOP: f64 = 6.0;
-const ROW: f64 = 42.0;
+/// Left and right of names and values.
+const EDGE: u32 = 120;
+/// From there to the ends of the axis, so that its ticks' names have room.
+const ROOM: u32 = 180;
+const TOP: u32 = 60;
+const ROW: u32 = 420;
+/// Under the last row: the names of the ticks, or nothing.
+const TICKS: u32 = 320;
+const NOTHING: u32 = 40;
 
 /// A row with a point.
 pub(super) struct Dot {
@@ -20,7 +30,7 @@ pub(super) struct Dot {
     pub(super) said: String,
     pub(super) at: f64,
     pub(super) ci95: [f64; 2],
-    pub(super) colour: &'static str,
+    pub(super) colour: RGBColor,
 }
 
 /// A chart of points on an axis that doubles.
@@ -37,54 +47,52 @@ pub(super) struct Dots {
 impl Dots {
     /// Draws it; `None` without rows.
     pub(super) fn draw(self) -> Option<Chart> {
-        let values = || {
-            let rows = self.rows.iter().flat_map(|row| [row.at, row.ci95[0], row.ci95[1]]);
-            rows.chain(self.marks.iter().map(|(value, _)| *value))
-        };
         if self.rows.is_empty() {
             return None;
         }
-        let low = values().fold(f64::INFINITY, f64::min).log2().floor().max(-40.0);
-        let high = values().fold(0.0, f64::max).log2().ceil().min(40.0).max(low + 1.0);
-        let x = |value: f64| LEFT + 18.0 + (RIGHT - LEFT - 36.0) * (value.log2().clamp(low, high) - low) / (high - low);
-        let bottom = TOP + ROW * self.rows.len() as f64 + 4.0;
-        let mut svg = open(&self.title, "marks", bottom + 30.0);
-        let step = ((high - low) / 8.0).ceil().max(1.0) as usize;
-        for power in (low as i32..=high as i32).step_by(step) {
-            let value = 2f64.powi(power);
-            grid(&mut svg, [x(value), TOP, x(value), bottom]);
-            let name = if power < 0 { format!("1/{}", 2f64.powi(-power)) } else { format!("{value}") };
-            label(&mut svg, x(value), bottom + 20.0, "middle", &format!("{name}{}", self.unit));
-        }
-        for (value, name) in &self.marks {
-            let _ = write!(
-                svg,
-                "<path d=\"M{0:.1} {TOP}L{0:.1} {bottom:.1}\" style=\"stroke:var(--text,#222);fill:none\"><title>{1}</title></path>",
-                x(*value),
-                escape(name)
-            );
-        }
-        for (index, row) in self.rows.iter().enumerate() {
-            let top = TOP + ROW * index as f64;
-            let y = top + 30.0;
-            head(&mut svg, top, &row.name, &row.value);
-            let _ = write!(
-                svg,
-                "<g class=\"series\" data-value=\"{value}\" style=\"stroke:{colour};fill:{colour}\"><title>{said}</title>\
-                 <path stroke-width=\"2\" d=\"M{from:.1} {y:.1}L{to:.1} {y:.1}M{from:.1} {tick:.1}v8M{to:.1} {tick:.1}v8\"/><circle cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"4.5\"/></g>",
-                value = row.at,
-                colour = row.colour,
-                said = escape(&row.said),
-                from = x(row.ci95[0]),
-                to = x(row.ci95[1]),
-                tick = y - 4.0,
-                at = x(row.at),
-            );
-        }
-        svg.push_str("</svg>");
+        let svg = picture(&self.title, "marks", height(self.rows.len(), TICKS), |paper| self.plot(paper));
         let series = self.rows.len();
         Some(Chart { title: self.title, description: self.description, svg, series, legend: Vec::new() })
     }
+
+    fn plot(&self, paper: &Paper) -> Drawn {
+        let values = self.rows.iter().flat_map(|row| [row.at, row.ci95[0], row.ci95[1]]);
+        let Some(x) = doublings(values.chain(self.marks.iter().map(|(value, _)| *value)), 8.0) else { return Ok(()) };
+        let rows = self.rows.len() as f64;
+        let mut builder = ChartBuilder::on(paper);
+        builder.margin_top(TOP).margin_left(EDGE + ROOM).margin_right(EDGE + ROOM).x_label_area_size(TICKS);
+        let mut chart = builder.build_cartesian_2d(x, rows..0.0)?;
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .bold_line_style(GRID.stroke_width(10))
+            .light_line_style(TRANSPARENT)
+            .axis_style(TRANSPARENT)
+            .set_all_tick_mark_size(40)
+            .label_style(text(HPos::Left, VPos::Top))
+            .x_label_formatter(&|value| doubled(*value, self.unit))
+            .draw()?;
+        let plot = chart.plotting_area();
+        for (value, name) in &self.marks {
+            plot.draw(&Markup::group("class=\"mark\"", name))?;
+            plot.draw(&PathElement::new([(*value, 0.0), (*value, rows)], TEXT.stroke_width(10)))?;
+            plot.draw(&Markup::end())?;
+        }
+        for (index, row) in self.rows.iter().enumerate() {
+            head(paper, index, &row.name, &row.value)?;
+            plot.draw(&Markup::group(&format!("class=\"series\" data-value=\"{}\"", row.at), &row.said))?;
+            let [low, high] = row.ci95;
+            let style = row.colour.filled().stroke_width(20);
+            plot.draw(&ErrorBar::new_horizontal(index as f64 + 0.72, low, row.at, high, style, 90))?;
+            plot.draw(&Markup::end())?;
+        }
+        Ok(())
+    }
+}
+
+/// `1/4` for a quarter.
+fn doubled(value: f64, unit: &str) -> String {
+    if value < 1.0 { format!("1/{}{unit}", 1.0 / value) } else { format!("{value}{unit}") }
 }
 
 /// A row with a bar.
@@ -101,7 +109,7 @@ pub(super) struct Bars {
     pub(super) title: String,
     pub(super) description: String,
     /// Names and colours.
-    pub(super) parts: Vec<(String, String)>,
+    pub(super) parts: Vec<(String, RGBAColor)>,
     pub(super) bars: Vec<Bar>,
     /// How a part's value is said.
     pub(super) say: fn(f64) -> String,
@@ -114,43 +122,52 @@ impl Bars {
         if longest <= 0.0 {
             return None;
         }
-        let mut svg = open(&self.title, "marks", TOP + ROW * self.bars.len() as f64 + 4.0);
-        for (index, bar) in self.bars.iter().enumerate() {
-            head(&mut svg, TOP + ROW * index as f64, &bar.name, &bar.value);
-        }
-        for (part, (name, colour)) in self.parts.iter().enumerate() {
-            let _ = write!(svg, "<g class=\"series\" data-line=\"{part}\" style=\"fill:{colour}\">");
-            for (index, bar) in self.bars.iter().enumerate() {
-                let before: f64 = bar.parts[..part].iter().sum();
-                let width = |value: f64| (RIGHT - LEFT) * value / longest;
-                if bar.parts[part] > 0.0 {
-                    let _ = write!(
-                        svg,
-                        "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"14\" data-value=\"{}\"><title>{}: {name} {}</title></rect>",
-                        LEFT + width(before),
-                        TOP + ROW * index as f64 + 22.0,
-                        // What is there is seen.
-                        width(bar.parts[part]).max(1.0),
-                        bar.parts[part],
-                        escape(&bar.name),
-                        escape(&(self.say)(bar.parts[part])),
-                        name = escape(name),
-                    );
-                }
-            }
-            svg.push_str("</g>");
-        }
-        svg.push_str("</svg>");
+        let svg = picture(&self.title, "marks", height(self.bars.len(), NOTHING), |paper| self.plot(paper, longest));
         let series = self.parts.len();
-        let legend = self.parts.into_iter().map(|(name, colour)| (name, format!("stroke:{colour}"))).collect();
+        let style = |colour: RGBAColor| format!("stroke:{}", colours::css(colour.to_backend_color()));
+        let legend = self.parts.into_iter().map(|(name, colour)| (name, style(colour))).collect();
         Some(Chart { title: self.title, description: self.description, svg, series, legend })
+    }
+
+    fn plot(&self, paper: &Paper, longest: f64) -> Drawn {
+        let Some(x) = even([longest].into_iter()) else { return Ok(()) };
+        let mut builder = ChartBuilder::on(paper);
+        builder.margin_top(TOP).margin_bottom(NOTHING).margin_left(EDGE).margin_right(EDGE);
+        let chart = builder.build_cartesian_2d(x, self.bars.len() as f64..0.0)?;
+        for (index, bar) in self.bars.iter().enumerate() {
+            head(paper, index, &bar.name, &bar.value)?;
+        }
+        // What is there is seen, be it a pixel.
+        let least = longest * 10.0 / f64::from(WIDTH - 2 * EDGE);
+        for (part, (name, colour)) in self.parts.iter().enumerate() {
+            paper.draw(&Markup::group(&format!("class=\"series\" data-line=\"{part}\""), name))?;
+            for (index, bar) in self.bars.iter().enumerate().filter(|(_, bar)| bar.parts[part] > 0.0) {
+                let (from, value) = (bar.parts[..part].iter().sum::<f64>(), bar.parts[part]);
+                let said = format!("{}: {name} {}", bar.name, (self.say)(value));
+                paper.draw(&Markup::group(&format!("data-value=\"{value}\""), &said))?;
+                let (top, bottom) = (index as f64 + 0.53, index as f64 + 0.87);
+                let corners = [(from, top), (from + value.max(least), bottom)];
+                chart.plotting_area().draw(&Rectangle::new(corners, colour.filled()))?;
+                paper.draw(&Markup::end())?;
+            }
+            paper.draw(&Markup::end())?;
+        }
+        Ok(())
     }
 }
 
+fn height(rows: usize, below: u32) -> u32 {
+    TOP + ROW * rows as u32 + below
+}
+
 /// Name and value of a row.
-fn head(svg: &mut String, top: f64, name: &str, value: &str) {
+fn head(paper: &Paper, row: usize, name: &str, value: &str) -> Drawn {
     // A longer name would run into the value.
-    let name: String = name.chars().take(46).collect();
-    label(svg, LEFT, top + 16.0, "start", &name);
-    label(svg, RIGHT, top + 16.0, "end", value);
+    let name = match name.chars().count() {
+        0..=46 => name.to_owned(),
+        _ => name.chars().take(45).chain(['…']).collect(),
+    };
+    let y = (TOP + ROW * row as u32 + 195) as i32;
+    paper.draw(&Text::new(name, (EDGE as i32, y), text(HPos::Left, VPos::Bottom)))?;
+    paper.draw(&Text::new(value, ((WIDTH - EDGE) as i32, y), text(HPos::Right, VPos::Bottom)))
 }

@@ -1,5 +1,6 @@
 //! Throughput: as a multiple of the baseline's, and time a packet beside the machine's floor.
 
+use super::colours::{BETTER, LINES, MUTED, WORSE};
 use super::rows::{Dot, Dots};
 use super::{Chart, row_name};
 use crate::report::result::{Comparison, ResultDocument};
@@ -20,9 +21,9 @@ pub(super) fn ratios(result: &ResultDocument) -> Option<Chart> {
             at: c.ratio,
             ci95: c.ci95,
             colour: match c.verdict.as_str() {
-                "faster" => "var(--faster,#0072b2)",
-                "slower" => "var(--slower,#d55e00)",
-                _ => "var(--muted,#666)",
+                "faster" => BETTER,
+                "slower" => WORSE,
+                _ => MUTED,
             },
         }
     });
@@ -54,9 +55,9 @@ pub(super) fn floor(result: &ResultDocument) -> Option<Chart> {
             at: ns,
             ci95: [low, high],
             colour: match run.is_stateful() {
-                true => "var(--line3,#b5539a)",
-                false if run.engine.starts_with("stateless") => "var(--line2,#009e73)",
-                false => "var(--muted,#666)",
+                true => LINES[3],
+                false if run.engine.starts_with("stateless") => LINES[2],
+                false => MUTED,
             },
         })
     });
