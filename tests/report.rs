@@ -336,7 +336,8 @@ fn two_hundred_runs_make_a_page_of_a_few_megabytes() {
     };
     many["runs"] = (0..200).map(run).collect();
     let page = report(folder.path(), &many, "html");
-    assert!(page.len() < 6 << 20, "{} bytes", page.len());
+    // 6 MB are the limit; what is added later needs room, too.
+    assert!(page.len() < 5_200_000, "{} bytes", page.len());
     // A line in two charts for each, three stages and eight outcomes.
     assert_eq!(page.matches("<g class=\"series\" data-line=").count(), 200 + 200 + 3 + 8);
 }

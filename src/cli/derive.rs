@@ -10,7 +10,7 @@ use crate::policy::path::Attached;
 use crate::policy::quota::{QuotaUse, RULES_PER_ACL, RULES_PER_ACL_ON_REQUEST};
 use crate::policy::{Rule, RuleSet};
 use crate::replay::World;
-use crate::report::{derive_text, explain_rows, explain_text, text};
+use crate::report::{derive_text, explain_rows, explain_text, text, words};
 use crate::verify::Judge;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -166,9 +166,9 @@ pub(super) fn derive(args: DeriveArgs) -> anyhow::Result<ExitCode> {
     writeln!(
         out,
         "\nReplayed, groups and twin differ on {} of {}, in {}.",
-        text::thousands(packets),
-        text::counted(workload.trace.packets.len() as u64, "packet"),
-        text::counted(flows, "flow")
+        words::thousands(packets),
+        words::counted(workload.trace.packets.len() as u64, "packet"),
+        words::counted(flows, "flow")
     )?;
     write!(out, "{}", explain_text::causes(&explanation, &|_| true, true, args.show))?;
     if let (Some(stateless), true) = (&judge.stateless, args.differences.is_some()) {

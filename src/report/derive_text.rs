@@ -1,6 +1,6 @@
 //! `ctbench derive` on the terminal: the twin, what it exposes, where it still differs.
 
-use super::text::thousands;
+use super::words::thousands;
 use crate::derive::Exposed;
 use crate::explain::protocol_name;
 use crate::packet::{Direction, protocol};

@@ -1,7 +1,7 @@
 //! Two results, run by run: is the newer faster, and does it still decide the same?
 
 use super::result::{QUANTILES, ResultFile, Run};
-use super::text::{thousands, time};
+use super::words::{thousands, time};
 use crate::measure::statistics::{Estimate, claim, unpaired_ratio};
 use serde_json::{Value, json};
 use std::fmt::Write;

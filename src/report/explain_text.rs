@@ -1,6 +1,6 @@
 //! `ctbench explain` on the terminal: the summary first, then causes, then flows.
 
-use super::text::{counted, thousands};
+use super::words::{counted, thousands};
 use crate::explain::tracking::Tracking;
 use crate::explain::{Cause, Explanation, Flow, Polarity, Role, RuleUse, flow_name, index, protocol_name};
 use crate::packet::{Direction, protocol};

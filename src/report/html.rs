@@ -7,7 +7,7 @@ use super::format::{Document, Format, single};
 use super::page::chart::{Chart, escape};
 use super::page::{Section, Table};
 use super::result::{ResultError, ResultFile};
-use super::text::counted;
+use super::words::counted;
 use base64::Engine as _;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;

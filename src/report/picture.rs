@@ -1,6 +1,6 @@
 //! Latency as a picture of characters, for a terminal: a bar an engine on one logarithmic axis.
 
-use super::text::time;
+use super::words::time;
 use anstream::{AutoStream, ColorChoice};
 use std::fmt::Write;
 

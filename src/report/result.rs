@@ -1,145 +1,25 @@
-//! Reading result files: what `compare --json` and `replay --json` wrote, today or by another release.
+//! What stands in a result file: what `compare --json` and `replay --json` wrote, today or by another release.
 //!
 //! Fields that this release does not know are passed over, fields that it knows and the file lacks are empty: within a
 //! schema version fields are only ever added. Numbers that were not a number are `null` in JSON and NaN here.
 
 use super::differences::Differences;
-use super::json::SCHEMA;
+pub(super) use super::lenient::printable;
+use super::lenient::{closed, counted, interval, nan, nans, number, numbers, symmetric};
+pub use super::lenient::{plain, text_of};
+pub use super::result_file::{ResultError, ResultFile};
 use super::swept::Sweep;
 use base64::Engine as _;
 use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer as HistogramReader;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
-
-/// A longer file is no result: 256 MiB.
-const MAX_BYTES: u64 = 256 << 20;
 
 /// A histogram that unpacks to more is no latency histogram: 16 MiB.
 const MAX_HISTOGRAM_BYTES: u64 = 16 << 20;
-
-/// Why a result file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ResultError {
-    /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is larger than any result.
-    #[error("{} has more than 256 MiB: no ctbench result", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The JSON ends too soon.
-    #[error("{} ends in the middle (line {line}): was it cut short while written?", path.display())]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// Its last line.
-        line: usize,
-    },
-    /// No JSON at all.
-    #[error("{} is not JSON", path.display())]
-    NotJson {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, and where.
-        source: serde_json::Error,
-    },
-    /// Some other JSON.
-    #[error("{} is JSON, but no ctbench result: it has no `schema` and `ctbench`; `ctbench compare --json FILE` writes one", path.display())]
-    NotAResult {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A result of another schema version.
-    #[error("{} has schema version {found}, and this ctbench reads version {SCHEMA}: use the release that wrote it", path.display())]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: Value,
-    },
-    /// Something is not as the schema says.
-    #[error("{}: {at}: {problem}", path.display())]
-    Field {
-        /// The file.
-        path: PathBuf,
-        /// JSON path.
-        at: String,
-        /// What is wrong.
-        problem: String,
-    },
-}
-
-/// A result file.
-#[derive(Clone, Debug)]
-pub struct ResultFile {
-    /// Where it was read from.
-    pub path: PathBuf,
-    /// The whole document, unknown fields included.
-    pub json: Value,
-    /// What this release knows of it.
-    pub result: ResultDocument,
-}
-
-impl ResultFile {
-    /// Reads a file.
-    pub fn read(path: &Path) -> Result<Self, ResultError> {
-        let io = |source| ResultError::Read { path: path.to_owned(), source };
-        let mut text = Vec::new();
-        File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut text)).map_err(io)?;
-        if text.len() as u64 > MAX_BYTES {
-            return Err(ResultError::TooLarge { path: path.to_owned() });
-        }
-        let json = serde_json::from_slice(&text).map_err(|error| match error.is_eof() {
-            true => ResultError::Truncated { path: path.to_owned(), line: error.line() },
-            false => ResultError::NotJson { path: path.to_owned(), source: error },
-        })?;
-        ResultFile::from_json(path, json)
-    }
-
-    /// From JSON that is already parsed; `path` names it in errors.
-    pub fn from_json(path: &Path, json: Value) -> Result<Self, ResultError> {
-        let path = path.to_owned();
-        match json.get("schema") {
-            Some(version) if json.get("ctbench").is_some() => {
-                if *version != SCHEMA {
-                    return Err(ResultError::Version { path, found: version.clone() });
-                }
-            }
-            _ => return Err(ResultError::NotAResult { path }),
-        }
-        match serde_path_to_error::deserialize(&json) {
-            Ok(result) => Ok(ResultFile { path, json, result }),
-            Err(error) => {
-                let at = error.path().to_string();
-                Err(ResultError::Field { path, at, problem: error.into_inner().to_string() })
-            }
-        }
-    }
-
-    /// The same error that reading gives, for something found later.
-    pub(super) fn wrong(&self, at: impl Into<String>, problem: impl Into<String>) -> ResultError {
-        ResultError::Field { path: self.path.clone(), at: at.into(), problem: problem.into() }
-    }
-
-    /// The file's name, or the path where it has none.
-    pub fn name(&self) -> String {
-        let name = self.path.file_name().unwrap_or(self.path.as_os_str());
-        plain(&name.to_string_lossy())
-    }
-}
 
 /// A result. See `results/schema.json` for units.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -366,11 +246,6 @@ pub struct Throughput {
     pub passes: u64,
 }
 
-/// A count, or `null` where nobody counted.
-fn counted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or(0))
-}
-
 /// Percentiles in ns.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[allow(missing_docs)] // Their names say it.
@@ -595,56 +470,4 @@ fn decode(text: &str) -> Result<Histogram<u64>, String> {
         return Err("no HdrHistogram V2, or cut short".into());
     }
     HistogramReader::new().deserialize(&mut bytes.as_slice()).map_err(|e| format!("no HdrHistogram V2: {e}"))
-}
-
-/// A JSON value on one line, strings without quotes.
-pub fn text_of(value: &Value) -> String {
-    match value {
-        Value::String(text) => plain(text),
-        Value::Array(items) => items.iter().map(text_of).collect::<Vec<_>>().join(", "),
-        other => plain(&other.to_string()),
-    }
-}
-
-/// Text from a file may hold what moves a terminal's cursor or turns the direction of writing.
-pub fn plain(text: &str) -> String {
-    let moves = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if moves(c) { '\u{fffd}' } else { c }).collect()
-}
-
-pub(super) fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    String::deserialize(deserializer).map(|text| plain(&text))
-}
-
-fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
-}
-
-fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f64; 2], D::Error> {
-    let bounds = <[Option<f64>; 2]>::deserialize(deserializer)?;
-    Ok(bounds.map(|bound| bound.unwrap_or(f64::NAN)))
-}
-
-/// Rates; what is not a number, or no rate, is no sample.
-fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-    let numbers = Vec::<Option<f64>>::deserialize(deserializer)?;
-    Ok(numbers.into_iter().flatten().filter(|number| *number > 0.0).collect())
-}
-
-fn nan() -> f64 {
-    f64::NAN
-}
-
-fn nans() -> [f64; 2] {
-    [f64::NAN; 2]
-}
-
-fn symmetric() -> String {
-    "symmetric".into()
-}
-
-fn closed() -> String {
-    "closed".into()
 }

@@ -1,7 +1,8 @@
 //! A search on the terminal.
 
 use super::Report;
-use super::text::{machine, thousands, time};
+use super::notes::machine;
+use super::words::{thousands, time};
 use crate::measure::Run;
 use crate::measure::search::{Criterion, Goal, Outcome, Status, UnderLoad};
 use std::fmt::Write;

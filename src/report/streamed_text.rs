@@ -1,6 +1,8 @@
 //! The terminal's report of a streamed replay.
 
-use super::text::{cores_of, fullness, huge_pages, machine, thousands};
+use super::notes::machine;
+use super::text::{fullness, huge_pages};
+use super::words::{cores_of, thousands};
 use super::{About, Report};
 use crate::measure::{Run, StageTimes};
 use std::fmt::Write;

@@ -5,7 +5,7 @@ use crate::measure::statistics::{Estimate, paired_difference, paired_ratio};
 use crate::report::COMPARABLE_SHARE;
 use crate::report::result::{ResultDocument, ResultFile, Run};
 use crate::report::swept::Crossing;
-use crate::report::text::{counted, thousands};
+use crate::report::words::{counted, thousands};
 
 /// Seed of the bootstrap: the same file gives the same intervals.
 const SEED: u64 = 1;
@@ -63,6 +63,7 @@ pub(super) fn of(result: &ResultDocument) -> Vec<String> {
         answer.extend(costs);
     }
     answer.push(match differ {
+        0 if result.scenario.evaluated == 1 => "The two worlds' verdicts are the same on the only packet.".into(),
         0 => format!("The two worlds' verdicts are the same on all {} packets.", thousands(result.scenario.evaluated)),
         _ => format!(
             "The two worlds' verdicts differ on {} of {} packets: {} only the security groups accept, {} only the network ACL accepts.",
@@ -130,12 +131,11 @@ pub(super) fn across(results: &[ResultFile]) -> Vec<String> {
         let Estimate { value, ci95: [low, high] } = cost.times;
         format!("{value:.2} ({low:.2} to {high:.2})")
     };
-    let mut answer = vec![format!(
-        "Remembering makes a packet take {} to {} times as long, in {} of engines.",
-        said(least),
-        said(most),
-        counted(costs.len() as u64, "pair")
-    )];
+    let times = match costs.len() {
+        1 => said(least),
+        _ => format!("between {} and {}", said(least), said(most)),
+    };
+    let mut answer = vec![format!("With remembering a packet takes {times} times as long.")];
     let silent = results.iter().filter(|file| self::costs(&file.result).is_empty()).count();
     if silent > 0 {
         answer.push(format!("{silent} of {} results state no cost: the table says why.", results.len()));

@@ -6,7 +6,7 @@ mod tables;
 mod under_load;
 
 use super::result::{ResultError, ResultFile};
-use super::text::{counted, thousands};
+use super::words::counted;
 use chart::Chart;
 
 /// A cell: what is shown, and by what it sorts.
@@ -85,14 +85,14 @@ impl Section {
         let rules: Vec<String> = rules.into_iter().flatten().collect();
         let flows = match result.scenario.flows {
             0 => String::new(),
-            flows => format!(", {} flows", thousands(flows)),
+            flows => format!(", {}", counted(flows, "flow")),
         };
         let what = match &result.sweep {
             Some(sweep) => format!("sweep of {}; {}", counted(sweep.points.len() as u64, "point"), sweep.settings),
             None => format!(
-                "{} · {} packets{flows} · {}",
+                "{} · {}{flows} · {}",
                 result.scenario.trace,
-                thousands(result.scenario.packets),
+                counted(result.scenario.packets, "packet"),
                 rules.join(", "),
             ),
         };

@@ -3,7 +3,7 @@
 use super::{Cell, Table, answer};
 use crate::report::result::{Latency, QUANTILES, ResultDocument, ResultFile, Run, plain, text_of};
 use crate::report::swept::SweepPoint;
-use crate::report::text::{counted, thousands, time};
+use crate::report::words::{counted, thousands, time};
 use serde_json::{Map, Value};
 
 /// All that the result has figures for.

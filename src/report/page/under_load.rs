@@ -2,7 +2,7 @@
 
 use super::answer::strays;
 use crate::report::result::{ResultDocument, Run};
-use crate::report::text::{counted, time};
+use crate::report::words::{counted, time};
 use serde_json::{Map, Value};
 
 /// A sentence for each goal of a search and each place, and for each place with a pace.

@@ -1,6 +1,6 @@
 //! Axes with room for their values, from round value to round value, and how values are named on them.
 
-use crate::report::text::time;
+use crate::report::words::time;
 use plotters::coord::combinators::{BindKeyPoints, IntoLogRange, LogCoord, WithKeyPoints};
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::coord::types::RangedCoordf64;
@@ -101,6 +101,7 @@ impl Unit {
         match self {
             Unit::Ns if value < 1e18 => short(&time(value.round() as u64)),
             Unit::Ns => "∞".into(),
+            Unit::Seconds if value > 0.0 && value < 0.01 => short(&time((value * 1e9).round() as u64)),
             Unit::Seconds => format!("{} s", trimmed(value)),
             Unit::PacketsPerSecond => rate(value),
             Unit::Nines => Nines::name(value),
@@ -153,6 +154,8 @@ mod tests {
         let (names, places) = looks(even([0.0, 57.0].into_iter()).unwrap(), Unit::Seconds, &[0.0, 57.0]);
         assert_eq!(names, ["0 s", "10 s", "20 s", "30 s", "40 s", "50 s"]);
         assert_eq!(places, [0, 1_000]);
+        let (names, _) = looks(even([0.0, 5e-5].into_iter()).unwrap(), Unit::Seconds, &[]);
+        assert_eq!(names, ["0 s", "10 us", "20 us", "30 us", "40 us", "50 us"]);
         let (names, places) = looks(Nines::around([3.3].into_iter()).unwrap(), Unit::Nines, &[1.0, 3.3]);
         assert_eq!(names, ["0", "90", "99", "99.9", "99.99"]);
         assert_eq!(places, [250, 825]);

@@ -2,7 +2,7 @@
 
 use super::axis::{Logarithmic, Nines, Unit, decades, even};
 use super::colours::GRID;
-use super::svg::{Drawn, Markup, Paper, Spot, picture, text};
+use super::svg::{Markup, Spot, picture, text};
 use super::{Chart, Stroke};
 use plotters::chart::ChartBuilder;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
@@ -59,53 +59,48 @@ impl Lines {
         Some(Chart { title: self.title, description: self.description, svg, series, legend })
     }
 
+    /// On this x axis.
     fn on<X>(&self, x: X, y: Logarithmic) -> String
     where
         X: AsRangedCoord<Value = f64>,
         X::CoordDescType: ValueFormatter<f64>,
     {
-        picture(&self.title, "lines", HEIGHT, |paper| self.plot(paper, x, y))
-    }
-
-    fn plot<X>(&self, paper: &Paper, x: X, y: Logarithmic) -> Drawn
-    where
-        X: AsRangedCoord<Value = f64>,
-        X::CoordDescType: ValueFormatter<f64>,
-    {
-        let mut builder = ChartBuilder::on(paper);
-        builder.margin_top(TOP).margin_right(RIGHT).x_label_area_size(BELOW).y_label_area_size(LEFT);
-        let mut chart = builder.build_cartesian_2d(x, y)?;
-        chart
-            .configure_mesh()
-            .bold_line_style(GRID.stroke_width(10))
-            .light_line_style(TRANSPARENT)
-            .axis_style(TRANSPARENT)
-            .set_all_tick_mark_size(40)
-            .label_style(text(HPos::Left, VPos::Top))
-            .x_labels(7)
-            .x_label_formatter(&|value| self.x.0.name(*value))
-            .x_desc(self.x.1)
-            .y_label_formatter(&|value| self.y.name(*value))
-            .draw()?;
-        let plot = chart.plotting_area();
-        for (index, Line { name, stroke, points }) in self.lines.iter().enumerate() {
-            let dashes =
-                stroke.dashes.map(|[on, off]| format!(" stroke-dasharray=\"{on}0 {off}0\"")).unwrap_or_default();
-            let attributes = format!(
-                "class=\"series\" data-line=\"{index}\" fill=\"transparent\" stroke-linejoin=\"round\"{dashes}"
-            );
-            plot.draw(&Markup::group(&attributes, name))?;
-            let places: Vec<(f64, f64)> = points.iter().map(|(x, y, _)| (*x, *y)).collect();
-            match places.as_slice() {
-                // A line of one place has no length.
-                [only] => plot.draw(&Circle::new(*only, 40, stroke.colour.filled()))?,
-                _ => plot.draw(&PathElement::new(places, stroke.colour.stroke_width(20)))?,
+        picture(&self.title, "lines", HEIGHT, |paper| {
+            let mut builder = ChartBuilder::on(paper);
+            builder.margin_top(TOP).margin_right(RIGHT).x_label_area_size(BELOW).y_label_area_size(LEFT);
+            let mut chart = builder.build_cartesian_2d(x, y)?;
+            chart
+                .configure_mesh()
+                .bold_line_style(GRID.stroke_width(10))
+                .light_line_style(TRANSPARENT)
+                .axis_style(TRANSPARENT)
+                .set_all_tick_mark_size(40)
+                .label_style(text(HPos::Left, VPos::Top))
+                .x_labels(7)
+                .x_label_formatter(&|value| self.x.0.name(*value))
+                .x_desc(self.x.1)
+                .y_label_formatter(&|value| self.y.name(*value))
+                .draw()?;
+            let plot = chart.plotting_area();
+            for (index, Line { name, stroke, points }) in self.lines.iter().enumerate() {
+                let dashes =
+                    stroke.dashes.map(|[on, off]| format!(" stroke-dasharray=\"{on}0 {off}0\"")).unwrap_or_default();
+                let attributes = format!(
+                    "class=\"series\" data-line=\"{index}\" fill=\"transparent\" stroke-linejoin=\"round\"{dashes}"
+                );
+                plot.draw(&Markup::group(&attributes, name))?;
+                let places: Vec<(f64, f64)> = points.iter().map(|(x, y, _)| (*x, *y)).collect();
+                match places.as_slice() {
+                    // A line of one place has no length.
+                    [only] => plot.draw(&Circle::new(*only, 40, stroke.colour.filled()))?,
+                    _ => plot.draw(&PathElement::new(places, stroke.colour.stroke_width(20)))?,
+                }
+                for (x, y, said) in points {
+                    plot.draw(&Spot { at: (*x, *y), said: format!("{name}: {said}") })?;
+                }
+                plot.draw(&Markup::end())?;
             }
-            for (x, y, said) in points {
-                plot.draw(&Spot { at: (*x, *y), said: format!("{name}: {said}") })?;
-            }
-            plot.draw(&Markup::end())?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

@@ -5,7 +5,7 @@ use super::axis::{Unit, rate};
 use super::lines::{Line, Lines, Point};
 use super::{Chart, Stroke, engines, engines_of};
 use crate::report::result::{ResultDocument, ResultFile, Run};
-use crate::report::text::time;
+use crate::report::words::time;
 use serde_json::Value;
 
 /// One chart for each scenario, number of cores and steering with two paces or more.

@@ -5,7 +5,7 @@ use super::colours::{BETTER, MUTED, WORSE};
 use super::svg::{Drawn, Markup, Paper, picture, text};
 use crate::report::page::answer;
 use crate::report::swept::{Crossing, Rest, Sweep};
-use crate::report::text::{counted, thousands};
+use crate::report::words::{counted, thousands};
 use plotters::chart::ChartBuilder;
 use plotters::element::{Rectangle, Text};
 use plotters::style::text_anchor::{HPos, VPos};

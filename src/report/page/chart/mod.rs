@@ -17,7 +17,7 @@ mod svg;
 mod throughput;
 
 use crate::report::result::{ResultDocument, ResultError, ResultFile, Run};
-use crate::report::text::counted;
+use crate::report::words::counted;
 use plotters::style::{Color, RGBColor};
 
 /// A chart, ready to be put into a page or a file of its own.

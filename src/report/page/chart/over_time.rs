@@ -4,7 +4,7 @@ use super::axis::Unit;
 use super::lines::{Line, Lines, Point};
 use super::{Chart, Stroke, engines};
 use crate::report::result::{Interval, ResultDocument, Run};
-use crate::report::text::{thousands, time};
+use crate::report::words::{thousands, time};
 
 /// The 99th percentile of every stretch of the trace.
 pub(super) fn of(result: &ResultDocument, place: &str) -> Option<Chart> {

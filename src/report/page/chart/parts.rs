@@ -4,7 +4,7 @@ use super::colours::{LINES, MUTED};
 use super::rows::{Bar, Bars};
 use super::{Chart, row_name};
 use crate::report::result::{ResultDocument, Run, plain};
-use crate::report::text::thousands;
+use crate::report::words::thousands;
 use plotters::style::{Color, RGBAColor};
 use std::collections::BTreeMap;
 

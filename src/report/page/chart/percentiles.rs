@@ -4,7 +4,7 @@ use super::axis::Unit;
 use super::lines::{Line, Lines};
 use super::{Chart, Stroke, engines};
 use crate::report::result::{ResultError, ResultFile};
-use crate::report::text::time;
+use crate::report::words::time;
 
 /// The axis of HdrHistogram's plotter, on which every further nine is as wide as the last.
 pub(super) fn of(file: &ResultFile, place: &str) -> Result<Option<Chart>, ResultError> {

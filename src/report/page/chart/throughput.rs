@@ -4,7 +4,7 @@ use super::colours::{BETTER, LINES, MUTED, WORSE};
 use super::rows::{Dot, Dots};
 use super::{Chart, row_name};
 use crate::report::result::{Comparison, ResultDocument};
-use crate::report::text::counted;
+use crate::report::words::counted;
 
 /// Throughput as a multiple of the baseline's, with intervals.
 pub(super) fn ratios(result: &ResultDocument) -> Option<Chart> {
