@@ -1,7 +1,7 @@
 //! Linear and compiled evaluation give what the plainest reading of the rules gives, for packets of every kind.
 
 use ctbench::packet::{Direction, Packet, flags, protocol};
-use ctbench::policy::compiled::Compiled;
+use ctbench::policy::compiled::{Compiled, Vectors};
 use ctbench::policy::linear::Linear;
 use ctbench::policy::{Evaluate, Rule, RuleMatch, RuleSet, World};
 use ipnet::IpNet;
@@ -49,7 +49,7 @@ fn any_rule() -> impl Strategy<Value = (Direction, Rule)> {
 
 /// So few that they are scanned, or so many that they are not; with a number in front that is not theirs.
 fn any_rules() -> impl Strategy<Value = RuleSet> {
-    let count = prop_oneof![3 => 0..12usize, 1 => 60..70usize, 1 => 100..300usize];
+    let count = prop_oneof![3 => 0..20usize, 1 => 40..60usize, 1 => 100..300usize];
     count.prop_flat_map(|count| prop::collection::vec(any_rule(), count)).prop_map(|rules| {
         let mut set = RuleSet::new(World::NetworkAcl);
         rules.into_iter().for_each(|(direction, rule)| set.push(direction, rule));
@@ -88,8 +88,14 @@ proptest! {
     #[test]
     fn both_forms_are_naive(rules in any_rules(), first in 0..3u32, packets in prop::collection::vec(any_packet(), 16)) {
         let (linear, compiled) = (Linear::numbered_from(first, &rules), Compiled::numbered_from(first, &rules));
+        let here = Vectors::ALL.iter().copied().filter(|vectors| vectors.are_here());
+        let scanned: Vec<Compiled> = here.map(|vectors| Compiled::with(first, &rules, vectors, usize::MAX)).collect();
+        let searched = Compiled::with(first, &rules, Vectors::Plain, 0);
         for packet in packets {
             let naive = rules.first_match_naive(&packet).map(|found| RuleMatch { rule: found.rule + first, ..found });
+            for form in scanned.iter().chain([&searched]) {
+                prop_assert_eq!(form.first_match(&packet), naive, "{:?}", packet);
+            }
             prop_assert_eq!(linear.first_match(&packet), naive, "linear: {:?}", packet);
             prop_assert_eq!(compiled.first_match(&packet), naive, "compiled: {:?}", packet);
         }

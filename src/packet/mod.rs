@@ -370,6 +370,13 @@ impl Packet {
         bytes
     }
 
+    /// The same of an IPv4 packet, as a number.
+    #[inline(always)]
+    pub(crate) fn outer_remote_v4(&self) -> u32 {
+        let [a, b, c, d, ..] = self.remote;
+        if self.has(flags::ICMP_ERROR) { self.tail[0] } else { u32::from_be_bytes([a, b, c, d]) }
+    }
+
     /// What a rule's port range is matched against: the destination port of TCP and UDP, or
     /// `type << 8 | code` of ICMP and ICMPv6. `None` where there is no such thing.
     #[inline(always)]

@@ -80,12 +80,10 @@ impl Evaluate for Linear {
         let protocol = packet.outer_protocol();
         let port = packet.match_port().map_or(NO_PORT, u32::from);
         let direction = packet.direction().index();
-        let remote = packet.outer_remote();
         if packet.is_ipv6() {
-            first(&self.v6[direction], u128::from_be_bytes(remote), protocol, port)
+            first(&self.v6[direction], u128::from_be_bytes(packet.outer_remote()), protocol, port)
         } else {
-            let address = u32::from_be_bytes([remote[0], remote[1], remote[2], remote[3]]);
-            first(&self.v4[direction], address, protocol, port)
+            first(&self.v4[direction], packet.outer_remote_v4(), protocol, port)
         }
     }
 }

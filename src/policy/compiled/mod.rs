@@ -1,8 +1,8 @@
 //! Rules compiled for speed: the same first match as `linear`, in a time that hardly grows with their number.
 //!
 //! Each direction and address family by itself takes one of two forms, by the number of its rules:
-//! - **Few** (`scan`): all of them are compared at once, eight or sixteen to a vector register, without a branch, and the
-//!   lowest matching one wins.
+//! - **Few** (`scan`): all of them are compared, eight or sixteen to a vector register, without a branch, and the
+//!   lowest matching one wins. How many are few depends on the registers ([`Vectors`]).
 //! - **Many** (`tree`): the address selects the most specific block that holds it, and in this block's map
 //!   protocol and port select the first rule.
 //!
@@ -10,6 +10,7 @@
 
 mod scan;
 mod tree;
+mod vectors;
 
 use super::linear::NO_PORT;
 use super::{Evaluate, RuleMatch, RuleSet};
@@ -17,10 +18,8 @@ use crate::packet::{Direction, Packet};
 use ipnet::IpNet;
 use scan::Scan;
 use tree::{Address, Tree};
+pub use vectors::Vectors;
 
-/// Up to so many rules for IPv4 are scanned: a bit each. Beyond, the tree is faster
-/// (`benches/rules.rs`).
-const MOST_SCANNED_V4: usize = 64;
 /// An IPv6 address fills half a register: these rules are scanned one by one.
 const MOST_SCANNED_V6: usize = 8;
 
@@ -95,10 +94,17 @@ impl Compiled {
 
     /// The same, for rules that stand behind `first` others in a larger set.
     pub fn numbered_from(first: u32, rules: &RuleSet) -> Compiled {
+        let vectors = Vectors::of_this_processor();
+        Compiled::with(first, rules, vectors, vectors.most_scanned())
+    }
+
+    /// The same, for a comparison: with these vectors, which the processor must have, and with at most so many rules for
+    /// IPv4 scanned.
+    pub fn with(first: u32, rules: &RuleSet, vectors: Vectors, most_scanned: usize) -> Compiled {
         let lines = |direction| lines_of(first, rules, direction);
         let [(in4, in6), (out4, out6)] = [Direction::In, Direction::Out].map(lines);
         let v4 = |lines: Vec<Line<u32>>| match lines.len() {
-            0..=MOST_SCANNED_V4 => Form::Few(Scan::new(&lines)),
+            count if count <= most_scanned => Form::Few(Scan::new(&lines, vectors)),
             _ => Form::Many(Tree::new(&lines)),
         };
         let v6 = |lines: Vec<Line<u128>>| match lines.len() {
@@ -158,9 +164,8 @@ impl Evaluate for Compiled {
         let protocol = packet.outer_protocol();
         let port = packet.match_port().map_or(NO_PORT, u32::from);
         let direction = packet.direction().index();
-        let remote = packet.outer_remote();
         let action = if packet.is_ipv6() {
-            let address = u128::from_be_bytes(remote);
+            let address = u128::from_be_bytes(packet.outer_remote());
             match &self.v6[direction] {
                 Form::Few(lines) => {
                     lines.iter().find(|line| line.matches(address, protocol, port)).map_or(Action::NONE, |l| l.action)
@@ -168,7 +173,7 @@ impl Evaluate for Compiled {
                 Form::Many(tree) => tree.first(address, key_of(protocol, port)),
             }
         } else {
-            let address = u32::from_be_bytes([remote[0], remote[1], remote[2], remote[3]]);
+            let address = packet.outer_remote_v4();
             match &self.v4[direction] {
                 Form::Few(scan) => scan.first(address, key_of(protocol, port)),
                 Form::Many(tree) => tree.first(address, key_of(protocol, port)),

@@ -1,6 +1,7 @@
 //! Few rules, all compared at once.
 
-use super::{Action, KEY_PORT_MASK, Line, key_of};
+use super::{Action, KEY_PORT_MASK, Line, Vectors, key_of};
+use std::hint::select_unpredictable;
 
 /// Rules compared together.
 const LANES: usize = 16;
@@ -79,49 +80,25 @@ impl Sixteen {
     }
 }
 
-/// The widest vectors that the processor has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Vectors {
-    /// Whatever the compiler makes of it.
-    Plain,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-}
-
-impl Vectors {
-    fn of_this_processor() -> Vectors {
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx512f") {
-            return Vectors::Avx512;
-        } else if is_x86_feature_detected!("avx2") {
-            return Vectors::Avx2;
-        }
-        Vectors::Plain
-    }
-}
-
-/// At most 64 rules for IPv4.
+/// Rules for IPv4, side by side.
 #[derive(Debug)]
 pub(super) struct Scan {
     sixteens: Box<[Sixteen]>,
+    /// Behind the last, no rule.
     actions: Box<[Action]>,
     vectors: Vectors,
 }
 
 impl Scan {
-    pub(super) fn new(lines: &[Line<u32>]) -> Self {
-        assert!(lines.len() <= 64, "one bit a rule");
+    /// `vectors` must be what this processor has.
+    pub(super) fn new(lines: &[Line<u32>], vectors: Vectors) -> Self {
+        assert!(vectors.are_here(), "{vectors:?}");
         let mut sixteens = vec![Sixteen::NONE; lines.len().div_ceil(LANES)];
         for (at, line) in lines.iter().enumerate() {
             sixteens[at / LANES].set(at % LANES, line);
         }
-        Scan {
-            sixteens: sixteens.into_boxed_slice(),
-            actions: lines.iter().map(|line| line.action).collect(),
-            vectors: Vectors::of_this_processor(),
-        }
+        let actions = lines.iter().map(|line| line.action).chain([Action::NONE]).collect();
+        Scan { sixteens: sixteens.into_boxed_slice(), actions, vectors }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -130,43 +107,44 @@ impl Scan {
 
     #[inline(always)]
     pub(super) fn first(&self, address: u32, key: u32) -> Action {
-        let bits = match self.vectors {
-            Vectors::Plain => self.matches(address, key),
-            // SAFETY: the processor has AVX2.
+        self.actions[match self.vectors {
+            Vectors::Plain => self.place(address, key),
+            // SAFETY: the processor has AVX2, as `new` asked.
             #[cfg(target_arch = "x86_64")]
-            Vectors::Avx2 => unsafe { self.matches_avx2(address, key) },
-            // SAFETY: the processor has AVX-512F.
+            Vectors::Avx2 => unsafe { self.place_avx2(address, key) },
+            // SAFETY: the processor has AVX-512F, as `new` asked.
             #[cfg(target_arch = "x86_64")]
-            Vectors::Avx512 => unsafe { self.matches_avx512(address, key) },
-        };
-        // No rule: 64, which is beyond all.
-        self.actions.get(bits.trailing_zeros() as usize).copied().unwrap_or(Action::NONE)
+            Vectors::Avx512 => unsafe { self.place_avx512(address, key) },
+        }]
     }
 
-    /// All of them whatever they give: where a match is found is not for the processor to guess.
-    fn matches(&self, address: u32, key: u32) -> u64 {
-        let bits = |(at, some): (usize, &Sixteen)| u64::from(some.matches(address, key)) << (LANES * at);
-        self.sixteens.iter().enumerate().map(bits).fold(0, |all, bits| all | bits)
+    /// Where the first matching rule's action is.
+    fn place(&self, address: u32, key: u32) -> usize {
+        self.first_place(|sixteen| sixteen.matches(address, key))
     }
 
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn matches_avx2(&self, address: u32, key: u32) -> u64 {
-        let mut all = 0;
-        for (at, some) in self.sixteens.iter().enumerate() {
-            all |= u64::from(some.matches_avx2(address, key)) << (LANES * at);
-        }
-        all
+    #[target_feature(enable = "avx2,bmi1")]
+    fn place_avx2(&self, address: u32, key: u32) -> usize {
+        self.first_place(|sixteen| sixteen.matches_avx2(address, key))
     }
 
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f")]
-    fn matches_avx512(&self, address: u32, key: u32) -> u64 {
-        let mut all = 0;
-        for (at, some) in self.sixteens.iter().enumerate() {
-            all |= u64::from(some.matches_avx512(address, key)) << (LANES * at);
+    #[target_feature(enable = "avx512f,bmi1")]
+    fn place_avx512(&self, address: u32, key: u32) -> usize {
+        self.first_place(|sixteen| sixteen.matches_avx512(address, key))
+    }
+
+    /// All rules are compared whatever they give, the last ones first: where a match is found is not for the processor
+    /// to guess.
+    #[inline(always)]
+    fn first_place(&self, matches: impl Fn(&Sixteen) -> u16) -> usize {
+        let mut place = self.actions.len() - 1;
+        for (at, sixteen) in self.sixteens.iter().enumerate().rev() {
+            let bits = matches(sixteen);
+            place = select_unpredictable(bits != 0, LANES * at + bits.trailing_zeros() as usize, place);
         }
-        all
+        place
     }
 }
 
@@ -193,30 +171,25 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_vector_gives_the_same_bits() {
+    fn every_kind_of_vector_finds_the_same_rule() {
         let mut random = Random::new(11);
-        let mut met = 0;
-        for count in 0..=64 {
-            let scan = Scan::new(&lines(count, &mut random));
+        let (mut met, mut missed) = (0, 0);
+        for count in 0..=130 {
+            let lines = lines(count, &mut random);
+            let here = Vectors::ALL.iter().filter(|vectors| vectors.are_here());
+            let scans: Vec<Scan> = here.map(|vectors| Scan::new(&lines, *vectors)).collect();
             for _ in 0..500 {
                 let address = (random.below(4) as u32).rotate_right(2) | random.below(2) as u32;
                 let port = [1 << 16, random.below(6) as u32 * 13_000 + random.below(3) as u32][random.below(2)];
-                let key = key_of([6, 17, 47][random.below(3)], port);
-                let right = scan.matches(address, key);
-                met += right.count_ones();
-                assert!(right.checked_shr(count as u32).unwrap_or(0) == 0, "only rules that are there");
-                #[cfg(target_arch = "x86_64")]
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: just asked.
-                    assert_eq!(unsafe { scan.matches_avx2(address, key) }, right);
-                }
-                #[cfg(target_arch = "x86_64")]
-                if is_x86_feature_detected!("avx512f") {
-                    // SAFETY: just asked.
-                    assert_eq!(unsafe { scan.matches_avx512(address, key) }, right);
+                let protocol = [6, 17, 47][random.below(3)];
+                let first = lines.iter().find(|line| line.matches(address, protocol, port));
+                *(if first.is_some() { &mut met } else { &mut missed }) += 1;
+                for scan in &scans {
+                    let right = first.map_or(Action::NONE, |line| line.action);
+                    assert_eq!(scan.first(address, key_of(protocol, port)), right, "{:?}", scan.vectors);
                 }
             }
         }
-        assert!(met > 10_000, "{met}");
+        assert!(met > 10_000 && missed > 10_000, "{met} {missed}");
     }
 }
