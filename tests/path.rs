@@ -102,6 +102,35 @@ fn the_steps_between_interfaces_come_in_order() {
 }
 
 #[test]
+fn an_interface_has_the_rules_of_every_record_of_its_group() {
+    let web = |port: u16| group("sg-web", [permission("tcp", json!([port, port]), "0.0.0.0/0")], []);
+    let enis = json!([eni("eni-web", "10.0.1.5", &["sg-web"], "subnet-1")]);
+    let once = as_file(&json!({"SecurityGroups": [web(80), web(80), web(443)], "NetworkInterfaces": enis}));
+    let again = as_file(&json!({"SecurityGroups": [web(22)]}));
+    let inventory = Inventory::load(&[once.path().into(), again.path().into()], Unresolved::Error).unwrap();
+    let groups = Attached::security_groups(&Arc::new(inventory), &LoadOptions::default()).unwrap();
+    let ports: Vec<_> = groups.sets[0].rules(Direction::In).map(|(_, rule)| rule.ports).collect();
+    assert_eq!(ports, [Some((80, 80)), Some((443, 443))], "of several files the first counts");
+    assert!(groups.warnings[0].contains("group id sg-web is also SecurityGroups[0]"), "{:?}", groups.warnings);
+}
+
+#[test]
+fn idle_timeouts_of_an_interface_are_told() {
+    let mut eni = eni("eni-web", "10.0.1.5", &[], "subnet-1");
+    eni["ConnectionTrackingConfiguration"] = json!({"TcpEstablishedTimeout": 350, "UdpTimeout": 30});
+    let load = |eni: &Value| {
+        let file = as_file(&json!({"NetworkInterfaces": [eni]}));
+        Inventory::load(&[file.path().into()], Unresolved::Error)
+    };
+    let warnings = load(&eni).unwrap().warnings;
+    let told = "NetworkInterfaces[0].ConnectionTrackingConfiguration: eni-web has idle timeouts of its own";
+    assert!(warnings[0].contains(told) && warnings[0].ends_with("tcp_established = 350, udp = 30"), "{warnings:?}");
+    eni["ConnectionTrackingConfiguration"]["UdpTimeout"] = json!(0);
+    let error = load(&eni).unwrap_err().to_string();
+    assert!(error.contains("ConnectionTrackingConfiguration.UdpTimeout: 0"), "{error}");
+}
+
+#[test]
 fn engines_and_reference_follow_the_path() {
     let (inventory, _files) = account();
     let options = LoadOptions::default();
@@ -271,6 +300,24 @@ fn explain_names_the_step_that_decides() {
         (&way[1]["step"], &way[1]["rule"], &way[1]["verdict"]),
         (&json!(4), &json!("rule:sg-db#1"), &json!("accept"))
     );
+}
+
+#[test]
+fn a_streamed_replay_goes_the_same_way() {
+    let folder = folder();
+    let counted = |more: &[&str]| {
+        let quick = ["--time", "0.01", "--cores", "1,2", "--capacity", "65536", "--json", "-"];
+        let engines = ["stateless-linear", "stateless-compiled", "stateful-percore-compiled"];
+        let engines = engines.map(|engine| ["--engine", engine]).concat();
+        let (code, json, errors) = ctbench(folder.path(), &[&["compare"], &quick[..], &engines, more].concat());
+        assert_eq!(code, 0, "{errors}");
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let facts = |run: &Value| (run["engine"].clone(), run["verdicts"].clone(), run["digest"].clone());
+        json["runs"].as_array().unwrap().iter().map(facts).collect::<Vec<_>>()
+    };
+    let preloaded = counted(&[]);
+    assert_eq!(preloaded.len(), 6);
+    assert_eq!(counted(&["--stream"]), preloaded);
 }
 
 #[test]

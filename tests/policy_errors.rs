@@ -2,7 +2,7 @@
 
 mod policies;
 
-use ctbench::policy::{LoadOptions, Loaded, PolicyError, load_network_acl, load_security_groups};
+use ctbench::policy::{LoadOptions, Loaded, PolicyError, Unresolved, load_network_acl, load_security_groups};
 use policies::{acl, acl_of, file, group, groups, load_acl, load_groups, load_groups_with, permission};
 use serde_json::{Value, json};
 use std::error::Error;
@@ -101,8 +101,17 @@ fn another_kind_of_file_is_recognised() {
     fails(load_groups(&sg["SecurityGroups"][0]["IpPermissions"]), &["cut out of their security group"]);
     fails(load_acl(&acls["NetworkAcls"][0]["Entries"]), &["cut out of their network ACL"]);
     fails(load_acl(&json!({"Entries": [{"Cidr": "10.0.0.0/8"}]})), &["prefix list"]);
-    fails(load_groups(&json!([{"Name": "web", "ID": "sg-1"}])), &["JSON of another kind"]);
+    fails(load_groups(&json!([{"Name": "web", "ID": "eni-1"}])), &["JSON of another kind"]);
     fails(load_groups(&json!(7)), &["JSON of another kind"]);
+    fails(load_groups(&json!({"Vpcs": []})), &["holds VPCs"]);
+    fails(load_groups(&json!({"FlowLogs": []})), &["holds settings of flow logs"]);
+    fails(load_groups(&json!({"InstanceTypes": []})), &["holds instance types"]);
+    fails(load_groups(&json!({"version": 4, "lineage": "x", "resources": []})), &["raw Terraform state", "show -json"]);
+    let plan = file(b"PK\x03\x04\0\0");
+    fails(load_security_groups(plan.path(), &LoadOptions::default()), &["not JSON", "terraform show -json FILE"]);
+    let source = tempfile::Builder::new().suffix(".tf").tempfile().unwrap();
+    std::fs::write(source.path(), "resource \"aws_security_group\" \"web\" {}").unwrap();
+    fails(load_security_groups(source.path(), &LoadOptions::default()), &["not JSON", "terraform show -json"]);
 }
 
 #[test]
@@ -207,6 +216,22 @@ fn bad_icmp() {
 }
 
 #[test]
+fn a_listing_that_lost_icmp_types_can_be_read_on_request() {
+    let lost = acl([
+        json!({"RuleNumber": 7, "Egress": false, "RuleAction": "allow", "Protocol": "1", "CidrBlock": "0.0.0.0/0"}),
+    ]);
+    let options = LoadOptions { unresolved: Unresolved::Warn, ..LoadOptions::default() };
+    let load = |document: &Value| load_network_acl(file(document.to_string().as_bytes()).path(), &options);
+    let loaded = load(&lost).unwrap();
+    assert_eq!((loaded.rules.len(), loaded.rules.rule(0).ports), (1, None));
+    let told = "Entries[0].IcmpTypeCode: missing";
+    assert!(loaded.warnings[0].contains(told) && loaded.warnings[0].ends_with("acl:7 is read as one for all types"));
+    let mut half = lost.clone();
+    half["NetworkAcls"][0]["Entries"][0]["IcmpTypeCode"] = json!({"Type": 8});
+    fails(load(&half), &["IcmpTypeCode.Code: missing"]);
+}
+
+#[test]
 fn unknown_protocols() {
     for name in ["sctp", "TCP", "", "-2", "+6", "256", "99999999999999999999"] {
         let named = load_groups(&edited(|p| p["IpProtocol"] = json!(name)));
@@ -229,9 +254,36 @@ fn unknown_and_ambiguous_groups() {
     );
     fails(ask(&document, "default"), &["several security groups are called \"default\"", "sg-2 (\"default\"), sg-3"]);
     assert!(ask(&document, "sg-3").is_ok());
-    document["SecurityGroups"][2]["GroupId"] = json!("sg-2");
-    fails(ask(&document, "sg-2"), &["SecurityGroups[2].GroupId: group id sg-2 is also SecurityGroups[1].GroupId"]);
-    assert!(ask(&document, "sg-1").is_ok());
+}
+
+/// What `--query` leaves of a listing, in the shapes of the CLI's own examples.
+#[test]
+fn names_without_rules_get_the_command_that_prints_the_rules() {
+    for names in [
+        json!([{"Name": "web", "ID": "sg-33bb22aa"}, {"Name": "db", "ID": "sg-1a2b3c4d"}]),
+        json!([["web", "sg-33bb22aa"], ["db", "sg-1a2b3c4d"], ["db again", "sg-1a2b3c4d"]]),
+        json!(["sg-33bb22aa", "sg-1a2b3c4d"]),
+        json!({"Groups": [{"Id": "sg-33bb22aa"}, {"Id": "sg-1a2b3c4d"}]}),
+    ] {
+        let command = "aws ec2 describe-security-groups --group-ids sg-33bb22aa sg-1a2b3c4d";
+        fails(load_groups(&names), &["names security groups, but holds no rules", "--query", command]);
+    }
+    let command = "aws ec2 describe-network-acls --network-acl-ids acl-0b7c";
+    fails(load_acl(&json!([{"ID": "acl-0b7c"}])), &["names network ACLs, but holds no rules", command]);
+    fails(load_acl(&json!(["sg-33bb22aa"])), &["JSON of another kind"]);
+}
+
+#[test]
+fn rules_with_ports_that_aws_does_not_allow_can_be_left_out() {
+    let document = edited(|p| p["FromPort"] = json!(-1));
+    let options = LoadOptions { unresolved: Unresolved::Warn, ..LoadOptions::default() };
+    let loaded = load_groups_with(&document, &options).unwrap();
+    assert!(loaded.rules.is_empty());
+    assert_eq!(loaded.rules.left_out().len(), 1, "it counts against the quota");
+    let place = "SecurityGroups[0].IpPermissions[0].FromPort: -1 is not allowed";
+    let told = |warning: &String| warning.contains(place) && warning.ends_with("rule:sg-1#1 is left out");
+    assert!(loaded.warnings.iter().any(told), "{:?}", loaded.warnings);
+    fails(load_groups_with(&edited(|p| p["FromPort"] = json!("80")), &LoadOptions::default()), &["\"80\""]);
 }
 
 #[test]
@@ -257,7 +309,10 @@ fn several_acls_need_a_choice() {
     };
     assert!(ask(&document, "acl-2").is_ok());
     fails(ask(&document, "acl-3"), &["no network ACL is called \"acl-3\"", "acl-2 (subnet-of-acl-2)"]);
-    fails(ask(&json!([document[0], document[0]]), "acl-1"), &["several network ACLs have the id \"acl-1\""]);
+    let mut other = document[0].clone();
+    other["Associations"] = json!([]);
+    fails(ask(&json!([document[0], other]), "acl-1"), &["several network ACLs have the id \"acl-1\""]);
+    assert!(load_acl(&json!([document[0], document[0]])).is_ok(), "listed twice in the same words");
 }
 
 #[test]

@@ -63,6 +63,31 @@ fn a_group_by_name() {
     assert_eq!(loaded.rules.implicit_deny(), "no-rule");
 }
 
+/// As where listings of several regions, or of one made twice, were put together.
+#[test]
+fn a_group_that_is_listed_twice() {
+    let web = |port: u16| group("sg-1", [permission("tcp", json!([port, port]), "10.0.0.0/8")], []);
+    let same = load_groups(&groups([web(80), web(80)])).unwrap();
+    assert_eq!(listed(&same.rules, IN), ["10.0.0.0/8 6 80-80 allow rule:sg-1#1"]);
+    assert!(!same.warnings.iter().any(|warning| warning.contains("sg-1 is also")), "{:?}", same.warnings);
+
+    let mut other = web(443);
+    other["GroupName"] = json!("another name");
+    let document = groups([web(80), other, group("sg-2", [], [])]);
+    for asked in [&[][..], &["sg-1"]] {
+        let both = load(policies::file(document.to_string().as_bytes()).path(), &asking_for(asked)).unwrap();
+        assert_eq!(
+            listed(&both.rules, IN),
+            ["10.0.0.0/8 6 80-80 allow rule:sg-1#1", "10.0.0.0/8 6 443-443 allow rule:sg-1#1"]
+        );
+        let told = "SecurityGroups[1]: group id sg-1 is also SecurityGroups[0], with other contents";
+        assert!(both.warnings.iter().any(|warning| warning.contains(told)), "{:?}", both.warnings);
+    }
+    let one = load(policies::file(document.to_string().as_bytes()).path(), &asking_for(&["another name"])).unwrap();
+    assert_eq!(listed(&one.rules, IN), ["10.0.0.0/8 6 443-443 allow rule:sg-1#1"]);
+    assert_eq!(one.warnings, Vec::<String>::new());
+}
+
 #[test]
 fn all_groups_are_a_union_with_a_warning() {
     let options = LoadOptions { unresolved: Unresolved::Warn, ..LoadOptions::default() };

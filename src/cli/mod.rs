@@ -144,8 +144,8 @@ pub struct InputArgs {
     /// Use this network ACL of the file, by id
     #[arg(long, value_name = "ACL")]
     acl: Option<String>,
-    /// Skip rules that refer to groups or prefix lists of which no file holds the addresses, with a
-    /// warning, instead of stopping
+    /// Skip rules that refer to groups or prefix lists of which no file holds the addresses, or whose
+    /// ports AWS does not allow, with a warning, instead of stopping
     #[arg(long)]
     skip_unresolved: bool,
     /// Whose connection tracking is followed [default: the scenario's, else linux]

@@ -22,6 +22,10 @@ pub(super) struct Kind {
     pub name: &'static str,
     /// One record, in words.
     pub one: &'static str,
+    /// How an id begins.
+    prefix: &'static str,
+    /// The command that prints those whose ids follow.
+    of_ids: &'static str,
 }
 
 /// What `aws ec2 describe-security-groups` prints.
@@ -30,6 +34,8 @@ pub(super) const SECURITY_GROUPS: Kind = Kind {
     mark: "IpPermissions",
     name: "security groups (aws ec2 describe-security-groups)",
     one: "security group",
+    prefix: "sg-",
+    of_ids: "aws ec2 describe-security-groups --group-ids",
 };
 
 /// What `aws ec2 describe-network-acls` prints.
@@ -38,10 +44,16 @@ pub(super) const NETWORK_ACLS: Kind = Kind {
     mark: "NetworkAclId",
     name: "network ACLs (aws ec2 describe-network-acls)",
     one: "network ACL",
+    prefix: "acl-",
+    of_ids: "aws ec2 describe-network-acls --network-acl-ids",
 };
 
 /// Other files that people have at hand, by a key that tells them.
-const OTHERS: [(&str, &str); 6] = [
+const OTHERS: [(&str, &str); 10] = [
+    ("Vpcs", "VPCs (aws ec2 describe-vpcs)"),
+    ("InstanceTypes", "instance types (aws ec2 describe-instance-types)"),
+    ("FlowLogs", "settings of flow logs (aws ec2 describe-flow-logs)"),
+    ("lineage", "a raw Terraform state, which `terraform show -json` prints in the form that is read"),
     ("NetworkInterfaces", "network interfaces (aws ec2 describe-network-interfaces)"),
     ("PrefixLists", "prefix lists (aws ec2 describe-managed-prefix-lists)"),
     ("Subnets", "subnets (aws ec2 describe-subnets)"),
@@ -72,10 +84,20 @@ pub(super) fn read(file: &Path) -> Result<Value, PolicyError> {
     }
     let document = serde_json::from_slice(text).map_err(|error| {
         let place = format!(" at line {} column {}", error.line(), error.column());
-        let problem = error.to_string().replace(&place, "");
+        let problem = error.to_string().replace(&place, "") + hint(file, text);
         PolicyError::NotJson { file: file.into(), line: error.line(), column: error.column(), problem }
     })?;
     formats::normalise(file, document)
+}
+
+/// What to do about a file of Terraform's that is not JSON.
+fn hint(file: &Path, text: &[u8]) -> &'static str {
+    let is_source = file.extension().is_some_and(|extension| extension == "tf");
+    match text {
+        [b'P', b'K', 3, 4, ..] => "; if it is a plan of Terraform, give what `terraform show -json FILE` prints",
+        _ if is_source => "; of Terraform's sources, give what `terraform show -json` prints of their plan or state",
+        _ => "",
+    }
 }
 
 /// The records of a document: a wrapped list, a bare list, or a single record. At least one.
@@ -86,6 +108,11 @@ pub(super) fn records<'a>(top: &Cursor<'a>, kind: &Kind) -> Result<Vec<Cursor<'a
         object if has(object, kind.mark) => return Ok(vec![top.clone()]),
         Value::Array(items) if items.first().is_none_or(|first| has(first, kind.mark)) => top.clone(),
         other => {
+            let ids = ids_of(other, kind);
+            if !ids.is_empty() && describe(other) == OTHER {
+                let command = format!("{} {}", kind.of_ids, ids.join(" "));
+                return Err(PolicyError::IdsOnly { file: top.file().into(), what: kind.one, command });
+            }
             return Err(PolicyError::WrongKind {
                 file: top.file().into(),
                 found: describe(other),
@@ -98,6 +125,28 @@ pub(super) fn records<'a>(top: &Cursor<'a>, kind: &Kind) -> Result<Vec<Cursor<'a
         return Err(PolicyError::Empty { file: top.file().into(), path: list.path().into(), what: kind.one });
     }
     Ok(records)
+}
+
+/// Ids of this kind, wherever they stand, the first few: what `--query` leaves of a listing is of any shape.
+fn ids_of<'a>(value: &'a Value, kind: &Kind) -> Vec<&'a str> {
+    const SHOWN: usize = 20;
+    let mut ids = Vec::new();
+    let mut rest = vec![value];
+    while let Some(value) = rest.pop().filter(|_| ids.len() < SHOWN) {
+        match value {
+            Value::Array(items) => rest.extend(items.iter().rev()),
+            Value::Object(fields) => rest.extend(fields.values()),
+            Value::String(text) if is_id(text, kind.prefix) && !ids.contains(&text.as_str()) => ids.push(text),
+            _ => {}
+        }
+    }
+    ids
+}
+
+/// AWS's ids: a prefix and hexadecimal digits.
+fn is_id(text: &str, prefix: &str) -> bool {
+    let digits = text.strip_prefix(prefix).filter(|digits| !digits.is_empty() && digits.len() <= 17);
+    digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// A warning if the CLI stopped before the end of the list (`--max-items`).
@@ -120,8 +169,10 @@ fn describe(value: &Value) -> &'static str {
         .find(|kind| has(kind.list) || has(kind.mark))
         .map(|kind| kind.name)
         .or_else(|| OTHERS.iter().find(|(key, _)| has(key)).map(|(_, name)| *name))
-        .unwrap_or("JSON of another kind")
+        .unwrap_or(OTHER)
 }
+
+const OTHER: &str = "JSON of another kind";
 
 /// Ids for an error to list, cut short.
 pub(super) fn listing(names: impl ExactSizeIterator<Item = String>) -> String {

@@ -44,6 +44,16 @@ pub enum PolicyError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// Names and ids, as `--query` leaves them of a listing, and no rules.
+    #[error("{}: names {what}s, but holds no rules, as a --query result does; the rules are what this prints: {command}", file.display())]
+    IdsOnly {
+        /// The policy file.
+        file: PathBuf,
+        /// "security group" or "network ACL".
+        what: &'static str,
+        /// What prints the rules of those that are named.
+        command: String,
+    },
     /// A filter of a ClassBench filter set that cannot be read.
     #[error("{}: line {line}: {field}: {value:?} is not allowed; allowed: {allowed}", file.display())]
     Filter {
@@ -144,14 +154,14 @@ pub enum PolicyError {
         /// What the file holds.
         known: String,
     },
-    /// Two entries with the same number, or two groups with the same id.
+    /// Two entries with the same number.
     #[error("{}: {path}: {what} is also {first}; each must be unique", file.display())]
     Duplicate {
         /// The policy file.
         file: PathBuf,
         /// JSON path of the later one.
         path: String,
-        /// The number or id.
+        /// The number.
         what: String,
         /// JSON path of the earlier one.
         first: String,

@@ -217,6 +217,7 @@ impl Inventory {
         if addresses.is_empty() {
             self.warnings.push(format!("{}: {}: {id} has no address in this file", at.file().display(), at.path()));
         }
+        self.warnings.extend(own_timeouts(at, &id)?);
         self.interfaces.push(Interface {
             id,
             addresses,
@@ -299,6 +300,27 @@ fn nth(block: &IpNet, n: u32) -> Option<IpAddr> {
 
 fn optional_id(at: &Cursor, name: &str) -> Result<Option<String>, PolicyError> {
     at.optional(name)?.map(|id| id.id().map(str::to_owned)).transpose()
+}
+
+/// The warning about idle timeouts of an interface's own: a replay has those of its `[conntrack]` for all.
+fn own_timeouts(at: &Cursor, id: &str) -> Result<Option<String>, PolicyError> {
+    let Some(own) = at.optional("ConnectionTrackingConfiguration")? else { return Ok(None) };
+    let mut set = Vec::new();
+    for (theirs, ours) in
+        [("TcpEstablishedTimeout", "tcp_established"), ("UdpStreamTimeout", "udp_stream"), ("UdpTimeout", "udp")]
+    {
+        if let Some(seconds) = own.optional(theirs)? {
+            set.push(format!("{ours} = {}", seconds.integer(1..=432_000, "seconds, at most 432000")?));
+        }
+    }
+    let (file, path) = (own.file().display(), own.path());
+    let told = || {
+        format!(
+            "{file}: {path}: {id} has idle timeouts of its own; a replay has them only by a scenario's [conntrack]: {}",
+            set.join(", ")
+        )
+    };
+    Ok((!set.is_empty()).then(told))
 }
 
 /// The blocks of a prefix list.

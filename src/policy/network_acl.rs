@@ -11,7 +11,7 @@ use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, Unr
 use crate::packet::{Direction, protocol};
 use ipnet::IpNet;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub(super) fn rules_of(
             warnings.push(undetermined(&at, "this entry", what, unresolved)?);
             continue;
         }
-        let (number, direction, rule) = entry(&at, prefix, warnings)?;
+        let (number, direction, rule) = entry(&at, prefix, unresolved, warnings)?;
         let numbered = &mut directions[direction.index()];
         if let Some((earlier, _)) = numbered.get(&number) {
             return Err(PolicyError::Duplicate {
@@ -83,6 +83,9 @@ pub(super) fn rules_of(
 /// The ACL asked for, or the only one.
 fn select<'a>(top: &Cursor<'a>, wanted: Option<&str>) -> Result<Cursor<'a>, PolicyError> {
     let mut acls = records(top, &NETWORK_ACLS)?;
+    // Where listings overlap, what stands there twice in the same words counts once.
+    let mut seen = HashSet::new();
+    acls.retain(|acl| seen.insert(acl.value().to_string()));
     let Some(wanted) = wanted else {
         if acls.len() == 1 {
             return Ok(acls.remove(0));
@@ -126,7 +129,12 @@ fn labels(acls: &[Cursor]) -> Result<String, PolicyError> {
 }
 
 /// One entry: its number, direction and rule.
-fn entry(at: &Cursor, prefix: &str, warnings: &mut Vec<String>) -> Result<(i64, Direction, Rule), PolicyError> {
+fn entry(
+    at: &Cursor,
+    prefix: &str,
+    unresolved: Unresolved,
+    warnings: &mut Vec<String>,
+) -> Result<(i64, Direction, Rule), PolicyError> {
     let number_at = at.field("RuleNumber")?;
     let number = number_at.integer(1..=LAST_NUMBER + 2, "1 to 32766, or 32767 and 32768 for the final denies")?;
     let direction = if at.field("Egress")?.boolean()? { Direction::Out } else { Direction::In };
@@ -140,7 +148,14 @@ fn entry(at: &Cursor, prefix: &str, warnings: &mut Vec<String>) -> Result<(i64, 
     let protocol = fields::protocol(&at.field("Protocol")?)?;
     let remote = block(at, warnings)?;
     let name = if number > LAST_NUMBER { format!("{prefix}*") } else { format!("{prefix}{number}") };
-    let rule = Rule { remote, protocol, ports: ports(at, protocol, remote)?, allow, name };
+    let ports = match ports(at, protocol, remote) {
+        Err(error @ PolicyError::Missing { .. }) if unresolved == Unresolved::Warn && lost_type(at) => {
+            warnings.push(format!("{error}; {name} is read as one for all types"));
+            None
+        }
+        other => other?,
+    };
+    let rule = Rule { remote, protocol, ports, allow, name };
     warnings.extend(fields::wrong_family(at, &rule));
     Ok((number, direction, rule))
 }
@@ -175,6 +190,11 @@ fn ports(at: &Cursor, protocol: Option<u8>, remote: IpNet) -> Result<fields::Por
         Some(range) if fields::has_ports(protocol) => fields::port_range(&range, "From", "To"),
         _ => Ok(None),
     }
+}
+
+/// True for an entry without its ICMP type and code, as listings of AWS's imitations have it.
+fn lost_type(at: &Cursor) -> bool {
+    at.value().get("IcmpTypeCode").is_none_or(Value::is_null)
 }
 
 /// Warnings for rules of one direction that an earlier rule covers entirely.

@@ -5,14 +5,15 @@
 //! subnet no ACL; with one end outside, the steps of the other end only (VPC guide, "Network ACLs":
 //! "traffic entering and leaving the subnet", and "Security groups").
 
+use super::cursor::Cursor;
 use super::formats::RULE_ID;
 use super::inventory::Peers;
-use super::security_groups::Loading;
+use super::security_groups::{Loading, another_record};
 use super::untracked::Untracked;
 use super::{Evaluate, Inventory, LoadOptions, PolicyError, Rule, RuleMatch, RuleSet, Unresolved, World, network_acl};
 use crate::packet::{Direction, Packet, address};
 use ipnet::IpNet;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -84,16 +85,24 @@ impl Attached {
         let mut attached = Attached::new(World::SecurityGroups, inventory);
         let mut groups: HashMap<&str, Vec<_>> = HashMap::new();
         let records = inventory.records("SecurityGroups")?;
+        let mut seen = HashSet::new();
         for record in &records {
             let known = groups.entry(record.field("GroupId")?.id()?).or_default();
-            // The same group may come rule by rule as well: a union again. Twice as a whole is once too often.
-            let by_rule = |at: &super::cursor::Cursor| {
+            // The same group may come rule by rule as well: a union again. Of files that list it as a whole, the first
+            // counts; within a file, all that differ do.
+            let by_rule = |at: &Cursor| {
                 let first = ["IpPermissions", "IpPermissionsEgress"].iter().find_map(|list| at.value()[list].get(0));
                 first.is_some_and(|rule| rule.get(RULE_ID).is_some())
             };
-            if !known.iter().any(|other| by_rule(other) == by_rule(record)) {
-                known.push(record.clone());
+            match known.iter().find(|other| by_rule(other) == by_rule(record)) {
+                Some(first) if first.file() != record.file() => continue,
+                _ if !seen.insert(record.value().to_string()) => continue,
+                Some(first) => {
+                    attached.warnings.push(another_record(record, record.field("GroupId")?.id()?, first));
+                }
+                None => {}
             }
+            known.push(record.clone());
         }
         let mut numbers: HashMap<Vec<&str>, u32> = HashMap::new();
         for interface in &inventory.interfaces {

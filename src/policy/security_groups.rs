@@ -11,7 +11,8 @@ use super::{LoadOptions, Loaded, Origin, PolicyError, Remote, Rule, RuleSet, Unr
 use crate::packet::Direction;
 use ipnet::IpNet;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,12 +29,13 @@ pub fn load_security_groups(path: &Path, options: &LoadOptions) -> Result<Loaded
     }
     let document = read(path)?;
     let top = Cursor::top(path, &document);
-    let groups = select(&top, &options.groups)?;
+    let (groups, twice) = select(&top, &options.groups)?;
     let own = Inventory::of_document(path, &document, options.unresolved)?;
     let mut inventories = vec![&own];
     inventories.extend(options.inventory.as_deref());
     let mut loading = Loading::new(Peers::of(&inventories), options.unresolved);
     loading.warnings.extend(truncation(&top, &SECURITY_GROUPS));
+    loading.warnings.extend(twice);
     if options.groups.is_empty() && groups.len() > 1 {
         let all = listing(groups.iter().map(Group::label));
         loading.warnings.push(format!("{}: the union of all its security groups is used: {all}", path.display()));
@@ -64,13 +66,13 @@ impl<'a> Group<'a> {
     }
 }
 
-/// The groups asked for by id or name, or all, in the order of the file.
-fn select<'a>(top: &Cursor<'a>, wanted: &[String]) -> Result<Vec<Group<'a>>, PolicyError> {
+/// The groups asked for by id or name, or all, in the order of the file. What is listed twice in the same words counts
+/// once, as where listings overlap; an id with several records means all of them, with a warning.
+fn select<'a>(top: &Cursor<'a>, wanted: &[String]) -> Result<(Vec<Group<'a>>, Vec<String>), PolicyError> {
     let groups = records(top, &SECURITY_GROUPS)?.into_iter().map(Group::new).collect::<Result<Vec<_>, _>>()?;
     let mut chosen = vec![wanted.is_empty(); groups.len()];
     for want in wanted {
-        let by_id = |group: &Group| group.id == want;
-        let is = |group: &Group| by_id(group) || group.name == Some(want);
+        let is = |group: &Group| group.id == want || group.name == Some(want);
         let matching: Vec<usize> = (0..groups.len()).filter(|i| is(&groups[*i])).collect();
         match matching[..] {
             [] => {
@@ -81,31 +83,37 @@ fn select<'a>(top: &Cursor<'a>, wanted: &[String]) -> Result<Vec<Group<'a>>, Pol
                     known: listing(groups.iter().map(Group::label)),
                 });
             }
-            [_, _, ..] if !matching.iter().all(|i| by_id(&groups[*i])) => {
+            [first, ..] if matching.iter().any(|i| groups[*i].id != groups[first].id) => {
                 return Err(PolicyError::Ambiguous {
                     file: top.file().into(),
                     problem: format!("several security groups are called {want:?}"),
                     known: listing(matching.iter().map(|i| groups[*i].label())),
                 });
             }
-            // Several with one id: refused below.
             _ => matching.iter().for_each(|i| chosen[*i] = true),
         }
     }
-    let mut first = HashMap::new();
-    let groups: Vec<Group> =
-        groups.into_iter().zip(chosen).filter_map(|(group, chosen)| chosen.then_some(group)).collect();
-    for group in &groups {
-        if let Some(earlier) = first.insert(group.id, &group.at) {
-            return Err(PolicyError::Duplicate {
-                file: top.file().into(),
-                path: format!("{}.GroupId", group.at.path()),
-                what: format!("group id {}", group.id),
-                first: format!("{}.GroupId", earlier.path()),
-            });
+    let (mut first_of, mut seen) = (HashMap::new(), HashSet::new());
+    let (mut kept, mut twice) = (Vec::new(), Vec::new());
+    for group in groups.into_iter().zip(chosen).filter_map(|(group, chosen)| chosen.then_some(group)) {
+        if !seen.insert(group.at.value().to_string()) {
+            continue;
         }
+        match first_of.entry(group.id) {
+            Entry::Occupied(first) => twice.push(another_record(&group.at, group.id, first.get())),
+            Entry::Vacant(none) => {
+                none.insert(group.at.clone());
+            }
+        }
+        kept.push(group);
     }
-    Ok(groups)
+    Ok((kept, twice))
+}
+
+/// The warning about a group that is listed once more, otherwise.
+pub(super) fn another_record(at: &Cursor, id: &str, first: &Cursor) -> String {
+    let (file, path, first) = (at.file().display(), at.path(), first.path());
+    format!("{file}: {path}: group id {id} is also {first}, with other contents: the rules of both count")
 }
 
 /// The warning about a rule that its template does not determine, or the error.
@@ -179,11 +187,21 @@ impl<'a> Loading<'a> {
         }
         let protocol = fields::protocol(&at.field("IpProtocol")?)?;
         let ports = if fields::is_icmp(protocol) {
-            fields::icmp_range(at, "FromPort", "ToPort")?
+            fields::icmp_range(at, "FromPort", "ToPort")
         } else if fields::has_ports(protocol) {
-            fields::port_range(at, "FromPort", "ToPort")?
+            fields::port_range(at, "FromPort", "ToPort")
         } else {
-            None
+            Ok(None)
+        };
+        let ports = match (ports, self.unresolved) {
+            (Ok(ports), _) => ports,
+            (Err(error @ PolicyError::Value { .. }), Unresolved::Warn) => {
+                self.warnings.push(format!("{error}; {name} is left out"));
+                let origin = self.origin(at, owner, Remote::Block);
+                self.rules.leave_out(direction, origin);
+                return Ok(());
+            }
+            (Err(error), _) => return Err(error),
         };
         let mut blocks = Vec::new();
         for range in at.list("IpRanges")? {
