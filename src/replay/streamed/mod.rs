@@ -19,4 +19,4 @@ pub use pass::{Consumer, StreamPass, stream_pass};
 pub use pipeline::{Pipeline, Stages};
 pub use referee::{Referee, Refereed};
 pub(crate) use serve::served_of;
-pub use serve::{Serve, Served};
+pub use serve::{Ahead, Serve, Served};

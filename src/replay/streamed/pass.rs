@@ -3,7 +3,7 @@
 use super::lanes::{Distributor, LaneBatch, Lanes};
 use super::pipeline::{Pipeline, Ready, Stages};
 use super::referee::{Referee, Refereed, Turn};
-use super::serve::{Serve, Served};
+use super::serve::{Ahead, Serve, Served};
 use crate::engine::registry::Kind;
 use crate::measure::{Busy, Stop};
 use crate::packet::Ignored;
@@ -81,7 +81,9 @@ pub fn stream_pass(
                 distributor.lanes.len() - 1
             });
             distributor.lanes[lanes].add(takers);
-            engines.push(scope.spawn(move || consumer.engine.serve(receivers, busy)));
+            let world = workload.world(consumer.kind).filter(|world| world.has_paths());
+            let ahead = Ahead { world, busy: &stages.steer };
+            engines.push(scope.spawn(move || consumer.engine.serve(receivers, ahead, busy)));
         }
         let (to_referee, turns) = sync_channel::<Turn>(WAITING);
         let referee = referee.map(|mut referee| {

@@ -20,7 +20,7 @@ pub struct Stages {
     pub read: Busy,
     /// Decoding, and each flow's shard.
     pub decode: Busy,
-    /// Putting in sequence and handing to cores.
+    /// Putting in sequence and handing to cores, and finding the rules of each packet's interfaces.
     pub steer: Busy,
 }
 

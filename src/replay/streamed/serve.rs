@@ -2,11 +2,11 @@
 
 use super::lanes::LaneBatch;
 use crate::engine::registry::Kind;
-use crate::engine::{Decision, Engine, NoStamps};
+use crate::engine::{Decision, Engine, NoStamps, Tag};
 use crate::measure::Busy;
 use crate::own::Build;
-use crate::replay::Setup;
 use crate::replay::variants::{Use, Workload};
+use crate::replay::{Setup, World};
 use crate::table::TableCounters;
 use crate::verify::Counts;
 use std::sync::Arc;
@@ -17,13 +17,34 @@ use std::thread;
 pub trait Serve: Send {
     /// Decides on all packets of the lanes, one thread a lane, with empty tables. What the bursts take is added to
     /// `busy`.
-    fn serve(&mut self, lanes: Vec<Receiver<Arc<LaneBatch>>>, busy: &Busy) -> Served;
+    fn serve(&mut self, lanes: Vec<Receiver<Arc<LaneBatch>>>, ahead: Ahead, busy: &Busy) -> Served;
 
     /// Bytes of table memory.
     fn table_bytes(&self) -> u64;
 
     /// Bytes of it in huge pages, where the table asks for them and the system tells.
     fn huge_bytes(&self) -> Option<u64>;
+}
+
+/// What is done for each packet ahead of its burst, as a network card and a switch do it.
+#[derive(Clone, Copy)]
+pub struct Ahead<'a> {
+    /// Rules that differ by interface, if they do: which of them a packet meets is found.
+    pub world: Option<&'a World>,
+    /// The time that this takes is added here.
+    pub busy: &'a Busy,
+}
+
+impl Ahead<'_> {
+    /// A batch's tags, with all that is known; `found` is memory for them.
+    fn tags<'t>(&self, batch: &'t LaneBatch, found: &'t mut Vec<Tag>) -> &'t [Tag] {
+        let Some(world) = self.world else { return &batch.tags };
+        self.busy.time(|| {
+            found.clone_from(&batch.tags);
+            world.find_ends(&batch.packets, found);
+        });
+        found
+    }
 }
 
 /// What it came to.
@@ -71,14 +92,14 @@ impl Workload {
 }
 
 impl<S: Setup> Serve for Streamed<S> {
-    fn serve(&mut self, lanes: Vec<Receiver<Arc<LaneBatch>>>, busy: &Busy) -> Served {
+    fn serve(&mut self, lanes: Vec<Receiver<Arc<LaneBatch>>>, ahead: Ahead, busy: &Busy) -> Served {
         let burst = self.burst;
         let engines = self.setup.engines();
         let served = thread::scope(|scope| {
             let workers: Vec<_> = engines
                 .into_iter()
                 .zip(lanes)
-                .map(|(engine, lane)| scope.spawn(move || serve_lane(engine, &lane, burst, busy)))
+                .map(|(engine, lane)| scope.spawn(move || serve_lane(engine, &lane, burst, ahead, busy)))
                 .collect();
             workers.into_iter().map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         });
@@ -102,13 +123,21 @@ impl<S: Setup> Serve for Streamed<S> {
     }
 }
 
-fn serve_lane<E: Engine>(mut engine: E, lane: &Receiver<Arc<LaneBatch>>, burst: usize, busy: &Busy) -> Served {
+fn serve_lane<E: Engine>(
+    mut engine: E,
+    lane: &Receiver<Arc<LaneBatch>>,
+    burst: usize,
+    ahead: Ahead,
+    busy: &Busy,
+) -> Served {
     let mut decisions: Vec<Decision> = Vec::new();
+    let mut found = Vec::new();
     let mut counts = Counts::default();
     for batch in lane {
         decisions.resize(batch.packets.len(), Decision::default());
+        let tags = ahead.tags(&batch, &mut found);
         busy.time(|| {
-            let (packets, tags) = (batch.packets.chunks(burst), batch.tags.chunks(burst));
+            let (packets, tags) = (batch.packets.chunks(burst), tags.chunks(burst));
             for ((packets, tags), decisions) in packets.zip(tags).zip(decisions.chunks_mut(burst)) {
                 engine.burst(packets, tags, decisions, &mut NoStamps);
             }
