@@ -150,6 +150,10 @@ fn sweeps_and_searches_have_charts_and_tables() {
         assert!(text.contains(said), "{text}");
     }
     assert!(!text.contains("No pair"), "{text}");
+    pair["runs"][0]["search"]["goals"][0]["lower_pps"] = Value::Null;
+    let text = report(at, &pair, "txt");
+    let said = "without loss, stateful-percore-linear keeps up with 2.00 Mpps (2.00 to 2.50); of the other world no rate was found.";
+    assert!(text.contains(said), "{text}");
     // One combination is no map, and figures that are none are no combination.
     let mut none = sweep();
     for point in none["sweep"]["points"].as_array_mut().unwrap().iter_mut().skip(2) {

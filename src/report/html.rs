@@ -15,6 +15,9 @@ use std::fmt::Write;
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
 
+/// A longer name may take several lines.
+const NAME: usize = 32;
+
 /// The format.
 pub struct Html;
 
@@ -170,7 +173,10 @@ fn write_table(page: &mut String, id: &str, table: &Table) {
         page.push_str("<tr>");
         for (column, cell) in row.iter().enumerate() {
             let value = cell.value.map_or(String::new(), |value| format!(" data-value=\"{value}\""));
-            let _ = write!(page, "<td{}{value}>{}</td>", class(column), escape(&cell.text));
+            // A name is read as one word, and would break at its hyphens.
+            let is_name = column > 0 && !numeric[column] && cell.text.len() <= NAME && cell.text.contains('-');
+            let class = if is_name && !cell.text.contains(' ') { " class=\"w\"" } else { class(column) };
+            let _ = write!(page, "<td{class}{value}>{}</td>", escape(&cell.text));
         }
         page.push_str("</tr>\n");
     }

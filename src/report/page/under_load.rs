@@ -67,7 +67,7 @@ fn found(runs: &[&Run], goal: &Map<String, Value>, place: &str) -> Option<String
             stateless.between[0] / stateful.between[1],
             stateless.between[1] / stateful.between[0]
         ),
-        (Some(one), None) | (None, Some(one)) => keeps_up(one),
+        (Some(one), None) | (None, Some(one)) => format!("{}; of the other world no rate was found", keeps_up(one)),
         (None, None) => "no highest rate was found: the search did not finish, or it lies outside its limits".into(),
     };
     Some(format!("On {place}, {}, {said}.", meaning(goal)))

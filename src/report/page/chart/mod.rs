@@ -1,8 +1,8 @@
 //! Charts as SVG, drawn with plotters.
 //!
-//! Its coordinate systems, ticks, meshes and shapes are used as they are. Ours are the back end ([`svg`]), which writes the
-//! palette ([`colours`]) as variables of the page's style sheet and gives marks a name to point at, and the axis of nines
-//! ([`axis`]).
+//! Its coordinate systems, ticks, meshes and shapes are used as they are. Ours are the back end (`svg`), which writes the
+//! palette (`colours`) as variables of the page's style sheet and gives marks a name to point at, and the axis of nines
+//! (`axis`).
 
 mod axis;
 mod colours;
