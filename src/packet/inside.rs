@@ -68,15 +68,14 @@ impl Inside {
         source: A,
         destination: A,
     ) -> Result<Direction, Ignored> {
-        match ends {
-            (true, false) => Ok(Direction::Out),
-            (false, true) => Ok(Direction::In),
-            (false, false) => Err(Ignored::NeitherInside),
-            (true, true) if !self.pairs => Err(Ignored::BothInside),
+        let is_out = match ends {
+            (source_is, destination_is) if source_is != destination_is => source_is,
+            (false, _) => return Err(Ignored::NeitherInside),
+            (true, _) if !self.pairs => return Err(Ignored::BothInside),
             // Whoever sends: both directions of a flow need the same local end.
-            (true, true) if source <= destination => Ok(Direction::Out),
-            (true, true) => Ok(Direction::In),
-        }
+            (true, _) => source <= destination,
+        };
+        Ok(if is_out { Direction::Out } else { Direction::In })
     }
 
     /// As [`Inside::ends`], of IPv4 addresses as numbers.
@@ -124,8 +123,12 @@ fn merge<A: Ord + Copy>(blocks: &mut Vec<(A, A)>) {
     });
 }
 
-#[inline]
+#[inline(always)]
 fn holds<A: Ord + Copy>(blocks: &[(A, A)], address: A) -> bool {
+    // Both are looked at, without a branch: one may as well be true as the other.
+    if let [(first, last)] = blocks {
+        return (*first <= address) & (address <= *last);
+    }
     if blocks.len() <= FEW {
         return blocks.iter().any(|(first, last)| *first <= address && address <= *last);
     }

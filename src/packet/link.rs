@@ -37,8 +37,20 @@ mod ether_type {
 ///
 /// # Errors
 /// [`Ignored`] says why there is none.
-#[inline]
+#[inline(always)]
 pub fn ip_packet(frame: &[u8], link: u32) -> Result<&[u8], Ignored> {
+    // What nearly all frames are.
+    if link == link_type::ETHERNET
+        && let Some((head, rest)) = frame.split_first_chunk::<14>()
+        && matches!(u16::from_be_bytes([head[12], head[13]]), ether_type::IPV4 | ether_type::IPV6)
+    {
+        return Ok(rest);
+    }
+    ip_packet_of_any(frame, link)
+}
+
+#[inline(never)]
+fn ip_packet_of_any(frame: &[u8], link: u32) -> Result<&[u8], Ignored> {
     match link {
         link_type::ETHERNET => {
             let kind = word(frame, 12)?;
