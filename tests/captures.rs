@@ -4,6 +4,8 @@ mod common;
 
 use common::*;
 use ctbench::conntrack::Profile;
+use ctbench::measure::Busy;
+use ctbench::trace::stream::Reader;
 use ctbench::trace::{Capture, Frames};
 use proptest::prelude::*;
 use std::io::Write;
@@ -429,5 +431,32 @@ fn a_file_that_shrinks_gives_what_is_left() {
             0 => assert!(capture.frames().is_err()),
             _ => assert!(capture.frames().unwrap().list().len() < before.list().len()),
         }
+    }
+}
+
+/// A file to which more is written after it was opened: what it held at first is used.
+#[test]
+fn a_file_that_grows_gives_what_it_held_at_first() {
+    let frames: Vec<Vec<u8>> = (0..20_000).map(|n| common::udp((CLIENT, n), (SERVER, 53), b"?")).collect();
+    let bytes = pcap(&frames, PLAIN);
+    for (held, packets, cuts) in [(bytes.len(), 20_000, 0), (bytes.len() - 1, 19_999, 1)] {
+        let (_folder, path) = file(&bytes[..held]);
+        let capture = Capture::open(&path).unwrap();
+        let mut reader = Reader::open(&[&path], Busy::default()).unwrap();
+        let rest = [&bytes[held..], &bytes[24..]].concat();
+        std::fs::File::options().append(true).open(&path).unwrap().write_all(&rest).unwrap();
+        let mut streamed = 0;
+        while let Some(batch) = reader.next().unwrap() {
+            streamed += batch.len() as u64;
+        }
+        let listed = capture.frames().unwrap().summary().clone();
+        let (_, scanned) = capture.scan(2, || (), |(), _| ()).unwrap();
+        assert_eq!(streamed, packets);
+        for summary in [listed, scanned, reader.summary().unwrap()] {
+            assert_eq!((summary.packets, summary.cuts.len()), (packets, cuts));
+            assert!(summary.changes[0].contains("grew"), "{:?}", summary.changes);
+        }
+        // Opened anew, it is read to its new end.
+        assert_eq!(Capture::open(&path).unwrap().frames().unwrap().summary().packets, 40_000);
     }
 }

@@ -4,16 +4,24 @@ use ctbench::conntrack::Profile;
 use ctbench::packet::{Inside, flags};
 use ctbench::trace::{Capture, Frame, Info, Trace};
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 
+/// What a frame is, wherever its bytes lie: a digest of those.
+type Content = (u64, u32, u32, u16, u64);
+
+fn content(frame: &Frame, bytes: &[u8]) -> Content {
+    let mut hash = DefaultHasher::new();
+    hash.write(bytes);
+    (frame.time_ns, frame.captured, frame.wire, frame.link_type, hash.finish())
+}
+
 /// All frames with their numbers, and the rest of what a scan gives.
-fn scanned(capture: &Capture, threads: usize) -> (Vec<(u64, Frame)>, ctbench::trace::Summary) {
+fn scanned(capture: &Capture, threads: usize) -> (Vec<(u64, Content)>, ctbench::trace::Summary) {
     let (lists, summary) = capture
-        .scan(threads, Vec::new, |list: &mut Vec<(u64, Frame)>, batch| {
-            list.extend((batch.first..).zip(batch.frames.iter().copied()));
-            for frame in batch.frames {
-                assert_eq!(batch.view(frame).bytes.len(), frame.captured as usize);
-            }
+        .scan(threads, Vec::new, |list: &mut Vec<(u64, Content)>, batch| {
+            let contents = batch.frames.iter().map(|frame| content(frame, batch.view(frame).bytes));
+            list.extend((batch.first..).zip(contents));
         })
         .unwrap();
     let mut all = lists.concat();
@@ -22,11 +30,16 @@ fn scanned(capture: &Capture, threads: usize) -> (Vec<(u64, Frame)>, ctbench::tr
 }
 
 fn assert_is_the_list(path: &Path) {
-    let capture = Capture::open(path).unwrap();
+    assert_is_the_list_of(&Capture::open(path).unwrap(), path);
+}
+
+#[track_caller]
+fn assert_is_the_list_of(capture: &Capture, path: &Path) {
     let frames = capture.frames().unwrap();
     for threads in [1, 3] {
-        let (all, mut summary) = scanned(&capture, threads);
-        let expected: Vec<_> = (1..).zip(frames.list().iter().copied()).collect();
+        let (all, mut summary) = scanned(capture, threads);
+        let contents = frames.list().iter().map(|frame| content(frame, frames.bytes(frame)));
+        let expected: Vec<_> = (1..).zip(contents).collect();
         assert!(all == expected, "{}: {} and {} frames", path.display(), all.len(), expected.len());
         let mut of_list = frames.summary().clone();
         of_list.link_types.sort_unstable();
@@ -93,6 +106,54 @@ fn records_of_any_size() {
     for cut in [24, 25, 39, 40, 41, 500_000, file.len() - 1] {
         assert_is_the_list(written(&file[..cut]).path());
     }
+}
+
+/// Compressed ones, of several chunks, and several files, whose times overlap.
+#[test]
+fn what_is_no_plain_file_is_framed_as_it_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |from: u32| pcap((0..30_000).map(|n| vec![n as u8; (from + n) as usize % 200]));
+    let (one, other) = (of(0), of(77));
+    let write = |name: &str, bytes: Vec<u8>| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &one).unwrap();
+    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    std::io::Write::write_all(&mut lz4, &one).unwrap();
+    for path in [
+        write("zstd", zstd::encode_all(&one[..], 1).unwrap()),
+        write("gzip", gzip.finish().unwrap()),
+        write("lz4", lz4.finish().unwrap()),
+    ] {
+        assert_is_the_list(&path);
+    }
+    // The last record is cut off.
+    write("plain", other[..other.len() - 1].to_vec());
+    assert_is_the_list(folder.path());
+}
+
+/// Times that go back are counted among what a filter selects, wherever the windows' borders lie.
+#[test]
+#[cfg(feature = "filter")]
+fn times_between_frames_that_a_filter_leaves_out_do_not_count() {
+    // 1,400 bytes each: some two hundred a window. What is not selected is of a later time.
+    let mut file =
+        pcap((0..4000).map(|n| [&[0; 12][..], if n % 2 == 0 { &[8, 6] } else { &[8, 0] }, &[0; 1386]].concat()));
+    for n in (1..4000).step_by(2) {
+        let at = 24 + n * 1416;
+        file[at..at + 4].copy_from_slice(&1_000_000u32.to_le_bytes());
+    }
+    let file = written(&file);
+    let filter = Some("arp".parse().unwrap());
+    let capture = Capture::open(file.path()).unwrap().with_filter(filter);
+    for threads in [1, 3] {
+        let (frames, summary) = scanned(&capture, threads);
+        assert_eq!((frames.len(), summary.packets, summary.backwards), (2000, 2000, 0));
+    }
+    assert_eq!(scanned(&Capture::open(file.path()).unwrap(), 3).1.backwards, 1999);
 }
 
 /// What `info` says of flows, packet by packet and in order.

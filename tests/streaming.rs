@@ -190,6 +190,33 @@ fn generated_traces_also_with_full_tables() {
     }
 }
 
+/// The same frames in pcapng, of a little-endian pcap with nanoseconds; each second one in a section of its own.
+fn pcapng(pcap: &[u8]) -> Vec<u8> {
+    let block = |kind: u32, body: &[u8]| {
+        let len = (body.len().next_multiple_of(4) as u32 + 12).to_le_bytes();
+        let padding = vec![0; body.len().next_multiple_of(4) - body.len()];
+        [&kind.to_le_bytes()[..], &len, body, &padding, &len].concat()
+    };
+    let section = block(0x0a0d_0d0a, &[&[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0][..], &[0xff; 8]].concat());
+    let interface = block(1, &[1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 9, 0, 0, 0]);
+    let begin = [section, interface].concat();
+    let mut bytes = begin.clone();
+    let mut rest = &pcap[24..];
+    for n in 1.. {
+        let Some((head, after)) = rest.split_first_chunk::<16>() else { return bytes };
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let time_ns = u64::from(word(0)) * 1_000_000_000 + u64::from(word(4));
+        let (frame, after) = after.split_at(word(8) as usize);
+        let fields = [0, (time_ns >> 32) as u32, time_ns as u32, word(8), word(12)].map(u32::to_le_bytes).concat();
+        bytes.extend(block(6, &[&fields[..], frame].concat()));
+        if n % 2 == 0 {
+            bytes.extend(&begin);
+        }
+        rest = after;
+    }
+    bytes
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -205,6 +232,13 @@ fn several_files_compressed_ones_and_folders() {
     // The same times in all three: merged all along. One after the other would be their order of names.
     let packed = write(folder.path(), "packed", gzip(&fs::read(&paths[1]).unwrap()));
     let zstd = write(folder.path(), "zstd", zstd::encode_all(&fs::read(&paths[2]).unwrap()[..], 1).unwrap());
+    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    std::io::Write::write_all(&mut lz4, &pcapng(&fs::read(&paths[1]).unwrap())).unwrap();
+    let lz4 = write(folder.path(), "lz4", lz4.finish().unwrap());
+    let pcapng = write(folder.path(), "pcapng", pcapng(&fs::read(&paths[2]).unwrap()));
+    for paths in [vec![pcapng.clone()], vec![lz4.clone()], vec![pcapng, paths[0].clone(), lz4]] {
+        Case::new(&paths, &GENERATED, Profile::Linux).check(&format!("{paths:?}"));
+    }
     for files in
         [&[packed.clone()][..], &[paths[0].clone(), packed.clone(), zstd], &[paths[2].clone(), paths[0].clone()]]
     {
@@ -212,7 +246,7 @@ fn several_files_compressed_ones_and_folders() {
     }
     write(folder.path(), "no-capture.txt", "a note");
     let all = Case::new(&[folder.path().to_owned()], &GENERATED, Profile::Linux).check("a folder");
-    assert_eq!((all.summary.skipped.len(), all.summary.packets), (1, 5 * 20_000));
+    assert_eq!((all.summary.skipped.len(), all.summary.packets), (1, 7 * 20_000));
 }
 
 #[test]

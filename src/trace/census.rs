@@ -18,8 +18,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 /// Counts of one thread, or of all.
 pub(super) struct Census {
     activity: Activity,
-    /// Packets that are not yet in `activity`.
-    burst: Vec<(Packet, u64)>,
+    /// Packets with their numbers, of which the first `waiting` are not yet in `activity`.
+    burst: Box<[(Packet, u64); BURST]>,
+    waiting: usize,
     kept: Vec<Kept>,
     /// Frames that are not evaluated, whatever is protected.
     ignored: BTreeMap<Ignored, u64>,
@@ -71,7 +72,8 @@ impl Census {
     fn new(seed: u64) -> Self {
         Census {
             activity: Activity::new(seed),
-            burst: Vec::new(),
+            burst: Box::new([(Packet::ZERO, 0); BURST]),
+            waiting: 0,
             kept: Vec::new(),
             ignored: BTreeMap::new(),
             sizes: [0; SIZES.len()],
@@ -83,20 +85,24 @@ impl Census {
             self.sizes[size_class(frame.wire)] += 1;
             let view = batch.view(frame);
             let time_ns = frame.time_ns.min(MAX_TIME_NS);
-            let mut packet = Packet::ZERO;
-            match decode_into(&mut packet, view.bytes, view.link_type, view.wire_len, time_ns, everything) {
+            let (packet, its_number) = &mut self.burst[self.waiting];
+            match decode_into(packet, view.bytes, view.link_type, view.wire_len, time_ns, everything) {
                 Ok(()) if packet.flags & (flags::ICMP_ERROR | flags::FRAGMENT) == 0 => {
-                    self.burst.push((packet, number));
-                    if self.burst.len() == BURST {
-                        self.activity.add_ordered(&self.burst);
-                        self.burst.clear();
+                    *its_number = number;
+                    self.waiting += 1;
+                    if self.waiting == BURST {
+                        self.add_waiting();
                     }
                 }
                 result => self.add_rare(number, time_ns, view, result.err()),
             }
         }
-        self.activity.add_ordered(&self.burst);
-        self.burst.clear();
+        self.add_waiting();
+    }
+
+    fn add_waiting(&mut self) {
+        self.activity.add_ordered(&self.burst[..self.waiting]);
+        self.waiting = 0;
     }
 
     #[cold]

@@ -1,9 +1,10 @@
 //! The frames of one file, whose bytes may come in chunks.
 
+use super::chunk::Chunk;
 use super::record::{NoRecords, Records, Stop};
 use super::source::Origin;
-use super::unpack::{Chunk, HEADROOM};
 use super::{Cut, Frame, Summary, TraceError};
+use std::io;
 
 /// The largest record that is waited for where bytes come in chunks: captures hold 256 KiB at most, and damaged ones
 /// state any length.
@@ -53,10 +54,10 @@ impl Framer {
     /// Adds the frames of the next chunk. Gives the bytes that they lie in; `None` if no further chunk is of use.
     pub(super) fn chunk(
         &mut self,
-        chunk: Chunk,
+        chunk: io::Result<Chunk>,
         frames: &mut Vec<Frame>,
         part: usize,
-    ) -> Result<Option<Vec<u8>>, TraceError> {
+    ) -> Result<Option<Chunk>, TraceError> {
         if matches!(self.stop, Stop::Damaged(_)) || matches!(self.stop, Stop::More { needed } if needed > MAX_RECORD) {
             return Ok(None);
         }
@@ -80,16 +81,7 @@ impl Framer {
                 };
             }
         };
-        let start = match HEADROOM.checked_sub(self.rest.len()) {
-            Some(start) => {
-                chunk[start..HEADROOM].copy_from_slice(&self.rest);
-                start
-            }
-            None => {
-                chunk = [&self.rest, &chunk[HEADROOM..]].concat();
-                0
-            }
-        };
+        let start = chunk.put_before(&self.rest);
         let end = self.walk(&chunk, start, frames, part)?;
         self.rest.clear();
         self.rest.extend_from_slice(&chunk[end..]);
@@ -117,14 +109,14 @@ impl Framer {
         };
         // There are not as many parts as frames, and these are counted.
         let part = part as u32;
-        let (summary, mut previous_ns) = (&mut self.summary, self.previous_ns);
+        let before = frames.len();
         let (taken, stop) = records.walk(&bytes[start..], |frame| {
-            let frame = Frame { offset: frame.offset + start as u64, part, ..frame };
-            summary.add(&frame, previous_ns);
-            previous_ns = Some(frame.time_ns);
-            frames.push(frame);
+            frames.push(Frame { offset: frame.offset + start as u64, part, ..frame });
         });
-        (self.previous_ns, self.stop) = (previous_ns, stop);
+        self.stop = stop;
+        let found = &frames[before..];
+        self.summary.add(found, self.previous_ns);
+        self.previous_ns = found.last().map(|frame| frame.time_ns).or(self.previous_ns);
         self.used += taken as u64;
         Ok(start + taken)
     }

@@ -1,12 +1,14 @@
 //! Framing: where each frame of a capture lies.
 
+use super::chunk::{Buffers, Chunk, HEADROOM, KEPT};
 use super::framer::Framer;
 use super::sequence::Decoded;
 use super::source::{Source, memory_limit};
-use super::unpack::{Chunk, HEADROOM, unpack};
+use super::unpack::unpack;
 use super::{Capture, Filter, Summary, TraceError, merge};
 use crate::packet::{Decap, Inside, View, decode, innermost};
 use rayon::prelude::*;
+use std::io;
 use std::sync::mpsc::Receiver;
 
 /// One frame of a capture.
@@ -39,7 +41,7 @@ pub struct Frames<'a> {
 /// Bytes that frames lie in.
 enum Part<'a> {
     File(&'a [u8]),
-    Unpacked(Vec<u8>),
+    Unpacked(Chunk),
 }
 
 impl Part<'_> {
@@ -125,9 +127,7 @@ impl Frames<'_> {
     pub(super) fn keep(&mut self, filter: &Filter) {
         let mut selected = self.selected_by(filter).into_iter();
         self.frames.retain(|_| selected.next() == Some(true));
-        let Summary { format, snaplen, bad_blocks, cuts, changes, skipped, .. } = std::mem::take(&mut self.summary);
-        self.summary =
-            Summary { format, snaplen, bad_blocks, cuts, changes, skipped, ..Summary::of(&self.frames, None) };
+        self.summary = std::mem::take(&mut self.summary).with_counts(Summary::of(&self.frames));
     }
 
     /// Decodes all frames on all cores. The order is kept.
@@ -165,18 +165,23 @@ fn read<'a>(
         parts.push(Part::File(bytes));
         return framer.end();
     };
-    let mut read_chunks = |chunks: Receiver<Chunk>| {
+    let failed = |error| TraceError::Io { path: source.origin.path.clone(), source: error };
+    let buffers = Buffers::of(KEPT);
+    let mut read_chunks = |chunks: Receiver<io::Result<Chunk>>| {
         for chunk in chunks {
             if let Ok(chunk) = &chunk {
+                if chunk.len() == KEPT {
+                    // More is likely to come, and whoever unpacks is the one that is waited for.
+                    buffers.stock().map_err(failed)?;
+                }
                 *room = room
                     .checked_sub((chunk.len() - HEADROOM) as u64 + framer.left())
                     .ok_or_else(|| TraceError::TooLarge { path: source.origin.path.clone(), limit: memory_limit() })?;
             }
-            let Some(bytes) = framer.chunk(chunk, frames, parts.len())? else { break };
-            parts.push(Part::Unpacked(bytes));
+            let Some(chunk) = framer.chunk(chunk, frames, parts.len())? else { break };
+            parts.push(Part::Unpacked(chunk.kept()));
         }
         framer.end()
     };
-    unpack(&source.bytes, packing, &mut read_chunks)
-        .map_err(|error| TraceError::Io { path: source.origin.path.clone(), source: error })?
+    unpack(&source.bytes, packing, &buffers, &mut read_chunks).map_err(failed)?
 }

@@ -26,7 +26,7 @@ pub(super) fn inside(pairs: impl Iterator<Item = ((IpAddr, IpAddr), u64)>) -> Ve
         hosts[number as usize].1 += packets;
         number
     };
-    let pairs: Vec<(u32, u32, u64)> =
+    let mut pairs: Vec<(u32, u32, u64)> =
         pairs.map(|((a, b), packets)| (number(a, packets), number(b, packets), packets)).collect();
     let total: u64 = pairs.iter().map(|(_, _, packets)| packets).sum();
     // Packets of each host with hosts already chosen.
@@ -44,11 +44,14 @@ pub(super) fn inside(pairs: impl Iterator<Item = ((IpAddr, IpAddr), u64)>) -> Ve
         if with_others * 2 <= packets {
             covered += packets - with_others;
             chosen.insert(host);
-            for (a, b, packets) in &pairs {
-                if *a == at || *b == at {
+            // Whose end is chosen is not looked at again: the other end knows by now.
+            pairs.retain(|(a, b, packets)| {
+                let has_chosen = *a == at || *b == at;
+                if has_chosen {
                     with_chosen[if *a == at { *b } else { *a } as usize] += packets;
                 }
-            }
+                !has_chosen
+            });
         }
     }
     chosen.into_iter().map(IpNet::from).collect()

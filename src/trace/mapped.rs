@@ -30,6 +30,15 @@ impl Mapped {
         })
     }
 
+    /// Maps the pages of a part at once, where the system can (Linux 5.14). Elsewhere, and what is gone of the file, page
+    /// by page as they are read.
+    pub(super) fn populate(&self, from: usize, len: usize) {
+        #[cfg(target_os = "linux")]
+        let _ = self.map.advise_range(memmap2::Advice::PopulateRead, from, len);
+        #[cfg(not(target_os = "linux"))]
+        let _ = (from, len);
+    }
+
     /// Memory that no file can take away.
     pub(super) fn memory(map: Mmap) -> Self {
         Mapped {

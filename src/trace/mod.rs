@@ -13,6 +13,7 @@
 mod activity;
 mod capture;
 mod census;
+mod chunk;
 mod elephant;
 mod error;
 mod filter;
@@ -37,6 +38,7 @@ pub mod stream;
 mod summary;
 pub mod synthesis;
 mod unpack;
+mod windows;
 mod without;
 
 pub use activity::Moment;

@@ -1,7 +1,13 @@
 //! The pcapng format (draft-ietf-opsawg-pcapng): sections, interfaces, packets; other blocks are passed by.
+//!
+//! Blocks are found by `pcap-file`. What is in them is read here: `pcap-file` ends at an interface or a packet that it
+//! cannot read, where the blocks after it are whole, knows no times finer than a nanosecond, and lists each packet's
+//! options in memory of their own.
 
 use super::Frame;
 use super::record::{Order, Stop};
+use byteorder_slice::{BigEndian, LittleEndian};
+use pcap_file::pcapng::{PcapNgFormatError, RawBlock, RawBlockParseError};
 
 /// A pcapng file, as far as it was read.
 #[derive(Clone, Debug)]
@@ -36,8 +42,10 @@ mod block {
     pub const ENHANCED_PACKET: u32 = 6;
 }
 
-/// A block without its frame: type, two lengths.
+/// A block without its body: type, two lengths.
 const FRAMING: usize = 12;
+/// A section's first field: tells its byte order.
+const MAGIC: u32 = 0x1a2b_3c4d;
 
 /// Microseconds, where an interface does not say.
 const DEFAULT_RESOLUTION: u8 = 6;
@@ -117,27 +125,16 @@ impl PcapNg {
         if bytes.len() < FRAMING {
             return Err(if bytes.is_empty() { Stop::End } else { Stop::More { needed: FRAMING as u64 } });
         }
-        let kind = self.order.u32(bytes, 0);
-        if kind == block::SECTION {
-            self.order = match bytes[8..12] {
-                [0x1a, 0x2b, 0x3c, 0x4d] => Order::Big,
-                [0x4d, 0x3c, 0x2b, 0x1a] => Order::Little,
-                _ => return Err(Stop::Damaged("a section without the byte-order magic".into())),
-            };
+        let block = match self.order {
+            Order::Little => RawBlock::from_slice::<LittleEndian>(bytes),
+            Order::Big => RawBlock::from_slice::<BigEndian>(bytes),
+        };
+        let (_, block) = block.map_err(stop)?;
+        let body = &bytes[8..block.initial_len as usize - 4];
+        if block.type_ == block::SECTION {
+            self.order = if body.starts_with(&MAGIC.to_le_bytes()) { Order::Little } else { Order::Big };
         }
-        let stated = self.order.u32(bytes, 4);
-        let len = stated as usize;
-        if len < FRAMING || !len.is_multiple_of(4) {
-            return Err(Stop::Damaged(format!("a block of length {len}")));
-        }
-        if bytes.len() < len {
-            return Err(Stop::More { needed: u64::from(stated) });
-        }
-        let again = self.order.u32(bytes, len - 4);
-        if again != stated {
-            return Err(Stop::Damaged(format!("a block of length {stated} whose end says {again}")));
-        }
-        Ok((kind, &bytes[8..len - 4]))
+        Ok((block.type_, body))
     }
 
     fn section(&mut self, body: &[u8]) -> Result<(), String> {
@@ -223,4 +220,23 @@ impl PcapNg {
             part: 0,
         })
     }
+}
+
+/// Why there is no block.
+#[cold]
+fn stop(error: RawBlockParseError) -> Stop {
+    Stop::Damaged(match error {
+        // Counted from the field after the length.
+        RawBlockParseError::IncompleteBuffer(needed, _) => return Stop::More { needed: needed as u64 + 8 },
+        RawBlockParseError::InvalidFormat(error) => match error {
+            PcapNgFormatError::InvalidMagicNumber(_) => "a section without the byte-order magic".into(),
+            PcapNgFormatError::BlockNotAligned(len) | PcapNgFormatError::BlockTooShort(_, len) => {
+                format!("a block of length {len}")
+            }
+            PcapNgFormatError::BlockLengthMismatch(stated, again) => {
+                format!("a block of length {stated} whose end says {again}")
+            }
+            other => other.to_string(),
+        },
+    })
 }

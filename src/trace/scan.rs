@@ -1,17 +1,19 @@
 //! Every frame of a capture once, on several cores, a batch at a time.
 //!
-//! For what need not hold the trace: a plain file is framed as it is worked on, so that memory does not grow with it.
-//!
-//! Records can only be found one after the other. Even so, cores frame at the same time: each takes the next window of
-//! the file and guesses where a record begins in it. When its turn comes, what the window before ended with says whether
-//! the guess was right; if not, the window is framed again from there. Only that check is done in order.
+//! For what need not hold the trace: files are framed as they are worked on, so that memory does not grow with them. Only
+//! what a pipe gave is held.
 
+use super::chunk::Chunk;
+use super::filter::Matcher;
 use super::record::{Records, Stop};
 use super::source::Source;
+use super::stream::{self, Reader};
+use super::windows::Windows;
 use super::{Capture, Cut, Filter, Frame, Frames, Summary, TraceError};
+use crate::measure::Busy;
 use crate::packet::{Decap, View, innermost};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Frames that follow each other.
 pub struct Batch<'a> {
@@ -21,12 +23,13 @@ pub struct Batch<'a> {
     /// The frames.
     pub frames: &'a [Frame],
     bytes: Bytes<'a>,
+    decap: Decap,
 }
 
 #[derive(Clone, Copy)]
 enum Bytes<'a> {
-    /// Of a file that is not held as a list of frames.
-    File(&'a [u8], Decap),
+    File(&'a [u8]),
+    Chunks(&'a [Arc<Chunk>]),
     List(&'a Frames<'a>),
 }
 
@@ -34,23 +37,29 @@ impl Batch<'_> {
     /// What is looked at of a frame: itself, or what the tunnels that are opened carry in it.
     #[inline(always)]
     pub fn view(&self, frame: &Frame) -> View<'_> {
-        match self.bytes {
-            Bytes::File(bytes, decap) => {
-                let start = frame.offset as usize;
-                let view = View {
-                    bytes: &bytes[start..start + frame.captured as usize],
-                    link_type: u32::from(frame.link_type),
-                    wire_len: frame.wire as usize,
-                };
-                if decap.is_none() { view } else { innermost(view, decap) }
-            }
-            Bytes::List(frames) => frames.view(frame),
+        let view =
+            View { bytes: self.bytes.of(frame), link_type: u32::from(frame.link_type), wire_len: frame.wire as usize };
+        if self.decap.is_none() {
+            return view;
         }
+        // Field by field, so that what is usual need not go through memory.
+        let View { bytes, link_type, wire_len } = innermost(view, self.decap);
+        View { bytes, link_type, wire_len }
     }
 }
 
-/// Bytes framed at once: they, and the list of their frames, stay in a core's own cache until they are decoded.
-const WINDOW: usize = 256 << 10;
+impl<'a> Bytes<'a> {
+    #[inline(always)]
+    fn of(self, frame: &Frame) -> &'a [u8] {
+        let bytes: &[u8] = match self {
+            Bytes::File(bytes) => bytes,
+            Bytes::Chunks(parts) => &parts[frame.part as usize],
+            Bytes::List(frames) => return frames.bytes(frame),
+        };
+        let start = frame.offset as usize;
+        &bytes[start..start + frame.captured as usize]
+    }
+}
 
 /// Frames of a list that are worked on at once.
 const CHUNK: usize = 4096;
@@ -71,7 +80,7 @@ impl Capture {
                 let (states, mut summary) = loop {
                     // Of a file that is cut meanwhile, the lost end reads as zeros: what is left is read again.
                     let len = source.length_now();
-                    let found = self.scan_file(source, &source.bytes[..len], threads, &new, &work)?;
+                    let found = self.scan_file(source, len, threads, &new, &work)?;
                     if source.length_now() >= len {
                         break found;
                     }
@@ -80,64 +89,50 @@ impl Capture {
                 summary.skipped.clone_from(&self.skipped);
                 Ok((states, summary))
             }
+            sources if sources.iter().all(Source::is_regular) => self.scan_streams(threads, &new, &work),
             _ => {
                 let mut frames = self.frames()?;
                 if let Some(filter) = &self.filter {
                     frames.keep(filter);
                 }
-                let states = scan_list(&frames, threads, &new, &work);
+                let states = scan_list(&frames, self.decap, threads, &new, &work);
                 Ok((states, frames.summary().clone()))
             }
         }
     }
 
+    /// Of a plain file: framed on all threads.
     fn scan_file<S: Send>(
         &self,
         source: &Source,
-        bytes: &[u8],
+        len: usize,
         threads: usize,
         new: &(impl Fn() -> S + Sync),
         work: &(impl Fn(&mut S, &Batch) + Sync),
     ) -> Result<(Vec<S>, Summary), TraceError> {
+        let bytes = &source.bytes[..len];
         let begin = || Records::begin(bytes).map_err(|why| source.origin.no_records(why, bytes));
-        let (records, at) = begin()?;
-        let turn = Turn { window: 0, at, frames: 0, previous_ns: None, stop: None, records };
-        let windows =
-            Windows { bytes, begin: at, taken: AtomicUsize::new(0), turn: Mutex::new(turn), next: Condvar::new() };
-        let run = || -> Result<(S, Summary), TraceError> {
-            // Of a kind whose records a guess can find: their reading changes no state.
-            let guessing = begin()?.0;
-            let (mut state, mut summary, mut frames) = (new(), Summary::default(), Vec::new());
-            let mut matcher = self.filter.as_ref().map(Filter::matcher);
-            while let Some((first, previous_ns)) = windows.next(&guessing, &mut frames) {
-                if let Some(matcher) = &mut matcher {
-                    frames.retain(|frame| {
-                        let at = frame.offset as usize;
-                        matcher.selects(&bytes[at..at + frame.captured as usize], frame.link_type.into())
-                    });
-                }
-                summary = summary.and(Summary::of(&frames, previous_ns));
-                work(&mut state, &Batch { first, frames: &frames, bytes: Bytes::File(bytes, self.decap) });
+        let windows = Windows::new(source, bytes, begin()?);
+        let run = || -> Result<(S, Selected), TraceError> {
+            let (mut state, mut selected) = (new(), Selected::of(self.filter.as_ref()));
+            let mut window = Windows::window(begin()?.0);
+            while windows.next(&mut window) {
+                let bytes = Bytes::File(bytes);
+                selected.take(window.first, &mut window.frames, bytes);
+                work(&mut state, &Batch { first: window.first, frames: &window.frames, bytes, decap: self.decap });
             }
-            Ok((state, summary))
+            Ok((state, selected))
         };
         let results = on_threads(threads, run).into_iter().collect::<Result<Vec<_>, _>>()?;
-        let turn = windows.turn.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut summary = Summary::default();
-        let mut states = Vec::new();
-        for (state, of_thread) in results {
-            summary = summary.and(of_thread);
-            states.push(state);
-        }
-        // Threads met them in any order.
-        summary.link_types.sort_unstable();
+        let turn = windows.end();
+        let (states, mut summary) = all_selected(results);
         summary.format = turn.records.name();
         summary.snaplen = turn.records.snaplen();
         summary.bad_blocks = turn.records.bad_blocks();
         let reason = match turn.stop {
             None | Some(Stop::End) => None,
             Some(Stop::More { needed }) => {
-                Some(format!("a record needs {needed} bytes where {} are left", bytes.len() - turn.at))
+                Some(format!("a record needs {needed} bytes where {} are left", len - turn.at))
             }
             Some(Stop::Damaged(reason)) => Some(reason),
         };
@@ -147,135 +142,89 @@ impl Capture {
         }
         Ok((states, summary))
     }
-}
 
-/// A file in windows.
-struct Windows<'a> {
-    bytes: &'a [u8],
-    /// Where the first record begins.
-    begin: usize,
-    /// Windows that threads have taken.
-    taken: AtomicUsize,
-    turn: Mutex<Turn>,
-    next: Condvar,
-}
-
-/// What is known of all windows before one.
-struct Turn {
-    /// The window whose turn it is.
-    window: usize,
-    /// Where the next record begins.
-    at: usize,
-    frames: u64,
-    previous_ns: Option<u64>,
-    /// Why there is no further record.
-    stop: Option<Stop>,
-    records: Records,
-}
-
-impl Windows<'_> {
-    /// Frames the next window. Gives the number of its first frame and the time of the frame before.
-    fn next(&self, guessing: &Records, frames: &mut Vec<Frame>) -> Option<(u64, Option<u64>)> {
-        let window = self.taken.fetch_add(1, Relaxed);
-        let start = self.begin.checked_add(window.checked_mul(WINDOW)?)?;
-        // After the last there is one more that finds nothing, so that an empty file has a turn, too.
-        if start > self.bytes.len() {
-            return None;
-        }
-        let end = (start + WINDOW).min(self.bytes.len());
-        frames.clear();
-        let guess = if window == 0 { Some(start) } else { guessing.guess(self.bytes, start, end) };
-        let ahead = guess.and_then(|guess| Some((guess, guessing.walk_plain(self.bytes, guess, end, frames)?)));
-        let mut turn = self.wait(window);
-        if turn.stop.is_none() && turn.at <= end {
-            let (at, stop) = match ahead {
-                Some((guess, found)) if guess == turn.at => found,
-                _ => {
-                    frames.clear();
-                    let at = turn.at;
-                    walk(&mut turn.records, self.bytes, at, end, frames)
-                }
-            };
-            (turn.at, turn.stop) = (at, stop);
-        } else {
-            // A record that reaches over the whole window, or nothing more to read.
-            frames.clear();
-        }
-        let (first, previous_ns) = (turn.frames + 1, turn.previous_ns);
-        turn.frames += frames.len() as u64;
-        turn.previous_ns = frames.last().map(|frame| frame.time_ns).or(previous_ns);
-        turn.window += 1;
-        drop(turn);
-        self.next.notify_all();
-        Some((first, previous_ns))
-    }
-
-    fn wait(&self, window: usize) -> MutexGuard<'_, Turn> {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.next.wait_while(turn, |turn| turn.window != window).unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Adds the frames of all records that begin at `at` or later, and before `end`. Gives where the next begins, and, if
-/// there is none, why.
-fn walk(records: &mut Records, bytes: &[u8], at: usize, end: usize, frames: &mut Vec<Frame>) -> (usize, Option<Stop>) {
-    until(bytes, at, end, |slice, at| {
-        records.walk(slice, |frame| frames.push(Frame { offset: frame.offset + at as u64, ..frame }))
-    })
-}
-
-/// Walks up to `end`, and to the end of the record that lies across it.
-fn until(
-    bytes: &[u8],
-    mut at: usize,
-    end: usize,
-    mut walk: impl FnMut(&[u8], usize) -> (usize, Stop),
-) -> (usize, Option<Stop>) {
-    let mut limit = end;
-    loop {
-        let (used, stop) = walk(&bytes[at..limit], at);
-        at += used;
-        match stop {
-            Stop::More { needed } if limit < bytes.len() => {
-                if used > 0 && at >= end {
-                    return (at, None);
-                }
-                limit = at.saturating_add(usize::try_from(needed).unwrap_or(usize::MAX)).min(bytes.len());
-            }
-            Stop::End if limit < bytes.len() => return (at, None),
-            stop => return (at, Some(stop)),
-        }
-    }
-}
-
-impl Records {
-    /// Where a record may begin, at `start` or later but before `end`.
-    fn guess(&self, bytes: &[u8], start: usize, end: usize) -> Option<usize> {
-        match self {
-            Records::Pcap(format) => format.guess(bytes, start, end),
-            Records::PcapNg(_) => None,
-        }
-    }
-
-    /// As [`walk`], for formats that keep no state.
-    fn walk_plain(
+    /// Of any files: framed by whichever thread asks for more, in memory that does not grow with them.
+    fn scan_streams<S: Send>(
         &self,
-        bytes: &[u8],
-        at: usize,
-        end: usize,
-        frames: &mut Vec<Frame>,
-    ) -> Option<(usize, Option<Stop>)> {
-        match self {
-            Records::Pcap(format) => Some(until(bytes, at, end, |slice, at| {
-                format.walk(slice, |frame| frames.push(Frame { offset: frame.offset + at as u64, ..frame }))
-            })),
-            Records::PcapNg(_) => None,
+        threads: usize,
+        new: &(impl Fn() -> S + Sync),
+        work: &(impl Fn(&mut S, &Batch) + Sync),
+    ) -> Result<(Vec<S>, Summary), TraceError> {
+        let paths: Vec<_> = self.sources.iter().map(|source| &source.origin.path).collect();
+        let reader = Mutex::new(Reader::open(&paths, Busy::default())?);
+        let lock = || reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = || -> Result<(S, Selected), TraceError> {
+            let (mut state, mut selected) = (new(), Selected::of(self.filter.as_ref()));
+            loop {
+                let next = lock().next()?;
+                let Some(stream::Batch { first, mut frames, parts }) = next else { return Ok((state, selected)) };
+                let bytes = Bytes::Chunks(&parts);
+                selected.take(first, &mut frames, bytes);
+                work(&mut state, &Batch { first, frames: &frames, bytes, decap: self.decap });
+            }
+        };
+        let results = on_threads(threads, run).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let (states, counts) = all_selected(results);
+        let mut summary = lock().summary()?;
+        if self.filter.is_some() {
+            summary = summary.with_counts(counts);
+        }
+        summary.skipped.clone_from(&self.skipped);
+        Ok((states, summary))
+    }
+}
+
+/// What a thread selects of its frames.
+struct Selected<'a> {
+    matcher: Option<Matcher<'a>>,
+    summary: Summary,
+    edges: Vec<Edges>,
+}
+
+impl<'a> Selected<'a> {
+    fn of(filter: Option<&'a Filter>) -> Self {
+        Selected { matcher: filter.map(Filter::matcher), summary: Summary::default(), edges: Vec::new() }
+    }
+
+    /// Leaves of a batch what is selected, and counts it.
+    fn take(&mut self, first: u64, frames: &mut Vec<Frame>, bytes: Bytes) {
+        if let Some(matcher) = &mut self.matcher {
+            frames.retain(|frame| matcher.selects(bytes.of(frame), frame.link_type.into()));
+        }
+        self.summary.add(frames, None);
+        if let (Some(begin), Some(end)) = (frames.first(), frames.last()) {
+            self.edges.push(Edges { first, first_ns: begin.time_ns, last_ns: end.time_ns });
         }
     }
+}
+
+/// Times of the first and the last frame that are selected of a batch: all batches' tell where times go back between two
+/// of them.
+struct Edges {
+    /// The batch's number.
+    first: u64,
+    first_ns: u64,
+    last_ns: u64,
+}
+
+/// What all threads have.
+fn all_selected<S>(results: Vec<(S, Selected)>) -> (Vec<S>, Summary) {
+    let (mut states, mut summary, mut edges) = (Vec::new(), Summary::default(), Vec::new());
+    for (state, selected) in results {
+        summary = summary.and(selected.summary);
+        edges.extend(selected.edges);
+        states.push(state);
+    }
+    // Threads met them in any order.
+    summary.link_types.sort_unstable();
+    edges.sort_unstable_by_key(|edges| edges.first);
+    summary.backwards += edges.windows(2).filter(|two| two[1].first_ns < two[0].last_ns).count() as u64;
+    (states, summary)
 }
 
 fn scan_list<S: Send>(
     frames: &Frames,
+    decap: Decap,
     threads: usize,
     new: &(impl Fn() -> S + Sync),
     work: &(impl Fn(&mut S, &Batch) + Sync),
@@ -287,7 +236,7 @@ fn scan_list<S: Send>(
             let chunk = taken.fetch_add(1, Relaxed);
             let Some(list) = frames.list().chunks(CHUNK).nth(chunk) else { return state };
             let first = (chunk * CHUNK) as u64 + 1;
-            work(&mut state, &Batch { first, frames: list, bytes: Bytes::List(frames) });
+            work(&mut state, &Batch { first, frames: list, bytes: Bytes::List(frames), decap });
         }
     })
 }

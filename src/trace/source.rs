@@ -84,6 +84,18 @@ impl Source {
         Ok(Source { origin, bytes, headers: None, file })
     }
 
+    /// True if it can be opened again: a file, no pipe, and not a list of headers.
+    pub(super) fn is_regular(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Maps the pages of a part of the file, which is about to be read.
+    pub(super) fn populate(&self, from: usize, len: usize) {
+        if let Bytes::Mapped(map) = &self.bytes {
+            map.populate(from, len.min(map.len() - from));
+        }
+    }
+
     /// How many of its bytes are still there.
     pub(super) fn length_now(&self) -> usize {
         let about = self.file.as_ref().and_then(|file| file.metadata().ok());

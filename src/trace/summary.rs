@@ -71,35 +71,42 @@ impl Summary {
         cuts.chain(bad).chain(self.changes.iter().cloned()).chain(self.skipped.iter().map(skipped)).collect()
     }
 
-    /// Of frames that follow one of this time.
-    pub(super) fn of(frames: &[Frame], previous_ns: Option<u64>) -> Summary {
+    /// Of frames that follow each other.
+    pub(super) fn of(frames: &[Frame]) -> Summary {
         let mut summary = Summary::default();
-        let mut before = None;
-        for frame in frames {
-            summary.add(frame, before);
-            before = Some(frame.time_ns);
-        }
-        let goes_back = frames.first().is_some_and(|frame| previous_ns.is_some_and(|before| frame.time_ns < before));
-        summary.backwards += u64::from(goes_back);
+        summary.add(frames, None);
         summary
     }
 
-    #[inline]
-    pub(super) fn add(&mut self, frame: &Frame, previous_ns: Option<u64>) {
-        if previous_ns.is_none() {
-            self.first_ns = frame.time_ns;
+    /// Adds frames that follow one of this time.
+    pub(super) fn add(&mut self, frames: &[Frame], previous_ns: Option<u64>) {
+        let Some(first) = frames.first() else { return };
+        let mut sums =
+            Sums { least_ns: u64::MAX, previous_ns: previous_ns.unwrap_or(first.time_ns), ..Sums::default() };
+        for run in frames.chunk_by(|a, b| a.link_type == b.link_type) {
+            self.add_link_type(run[0].link_type, run.len() as u64);
+            run.iter().for_each(|frame| sums.add(frame));
         }
-        self.packets += 1;
-        self.captured_bytes += u64::from(frame.captured);
-        self.wire_bytes += u64::from(frame.wire);
-        match self.link_types.iter_mut().find(|(link, _)| *link == frame.link_type) {
-            Some((_, count)) => *count += 1,
-            None => self.link_types.push((frame.link_type, 1)),
+        self.first_ns = if self.packets == 0 { sums.least_ns } else { self.first_ns.min(sums.least_ns) };
+        self.last_ns = self.last_ns.max(sums.most_ns);
+        self.packets += frames.len() as u64;
+        self.captured_bytes += sums.captured;
+        self.wire_bytes += sums.wire;
+        self.snaplen_cut += sums.cut;
+        self.backwards += sums.backwards;
+    }
+
+    /// What is said of the files, and of their frames what `counts` says.
+    pub(super) fn with_counts(self, counts: Summary) -> Summary {
+        let Summary { format, snaplen, bad_blocks, cuts, changes, skipped, .. } = self;
+        Summary { format, snaplen, bad_blocks, cuts, changes, skipped, ..counts }
+    }
+
+    fn add_link_type(&mut self, link_type: u16, count: u64) {
+        match self.link_types.iter_mut().find(|(known, _)| *known == link_type) {
+            Some((_, known)) => *known += count,
+            None => self.link_types.push((link_type, count)),
         }
-        self.snaplen_cut += u64::from(frame.captured < frame.wire);
-        self.first_ns = self.first_ns.min(frame.time_ns);
-        self.last_ns = self.last_ns.max(frame.time_ns);
-        self.backwards += u64::from(previous_ns.is_some_and(|previous| frame.time_ns < previous));
     }
 
     /// This and the summary of one more file, their frames in order of time.
@@ -115,12 +122,7 @@ impl Summary {
         self.packets += other.packets;
         self.captured_bytes += other.captured_bytes;
         self.wire_bytes += other.wire_bytes;
-        for (link, count) in other.link_types {
-            match self.link_types.iter_mut().find(|(known, _)| *known == link) {
-                Some((_, known)) => *known += count,
-                None => self.link_types.push((link, count)),
-            }
-        }
+        other.link_types.iter().for_each(|(link_type, count)| self.add_link_type(*link_type, *count));
         self.snaplen = self.snaplen.max(other.snaplen);
         self.snaplen_cut += other.snaplen_cut;
         self.backwards += other.backwards;
@@ -128,5 +130,30 @@ impl Summary {
         self.cuts.extend(other.cuts);
         self.changes.extend(other.changes);
         self
+    }
+}
+
+/// Numbers of frames: few enough for registers.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    captured: u64,
+    wire: u64,
+    cut: u64,
+    least_ns: u64,
+    most_ns: u64,
+    previous_ns: u64,
+    backwards: u64,
+}
+
+impl Sums {
+    #[inline(always)]
+    fn add(&mut self, frame: &Frame) {
+        self.captured += u64::from(frame.captured);
+        self.wire += u64::from(frame.wire);
+        self.cut += u64::from(frame.captured < frame.wire);
+        self.least_ns = self.least_ns.min(frame.time_ns);
+        self.most_ns = self.most_ns.max(frame.time_ns);
+        self.backwards += u64::from(frame.time_ns < self.previous_ns);
+        self.previous_ns = frame.time_ns;
     }
 }

@@ -1,5 +1,6 @@
 //! Decompression, in a thread of its own.
 
+use super::chunk::{Buffers, Chunk, HEADROOM};
 use crate::measure::Busy;
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
@@ -14,10 +15,6 @@ pub(super) enum Packing {
     Lz4,
 }
 
-/// Free room before the bytes of a chunk, for the record that the chunk before ended in.
-pub(super) const HEADROOM: usize = 64 << 10;
-/// Bytes of a chunk.
-const CHUNK: u64 = 1 << 20;
 /// Chunks that wait to be framed. When they do, decompression waits, too.
 const WAITING: usize = 4;
 
@@ -98,14 +95,19 @@ impl<R: BufRead> Read for Lz4<R> {
     }
 }
 
-/// A chunk with [`HEADROOM`] before its bytes; an error is the last that comes.
-pub(super) type Chunk = io::Result<Vec<u8>>;
-
-/// Hands the decompressed bytes to `receive`, chunk by chunk, while a thread makes the next.
-pub(super) fn unpack<T>(packed: &[u8], packing: Packing, receive: impl FnOnce(Receiver<Chunk>) -> T) -> io::Result<T> {
+/// Hands the decompressed bytes to `receive`, chunk by chunk, while a thread makes the next. An error is the last that
+/// comes.
+pub(super) fn unpack<T>(
+    packed: &[u8],
+    packing: Packing,
+    buffers: &Buffers,
+    receive: impl FnOnce(Receiver<io::Result<Chunk>>) -> T,
+) -> io::Result<T> {
     let (sender, receiver) = sync_channel(WAITING);
+    let buffers = buffers.clone();
     thread::scope(|scope| {
-        thread::Builder::new().name("unpack".into()).spawn_scoped(scope, move || send(packed, packing, &sender))?;
+        let run = move || send(packed, packing, buffers, &sender);
+        thread::Builder::new().name("unpack".into()).spawn_scoped(scope, run)?;
         Ok(receive(receiver))
     })
 }
@@ -114,20 +116,21 @@ pub(super) fn unpack<T>(packed: &[u8], packing: Packing, receive: impl FnOnce(Re
 pub(super) fn unpack_stream(
     packed: impl BufRead + Send + 'static,
     packing: Packing,
+    buffers: Buffers,
     busy: Busy,
-) -> io::Result<Receiver<Chunk>> {
+) -> io::Result<Receiver<io::Result<Chunk>>> {
     let (sender, receiver) = sync_channel(WAITING);
     thread::Builder::new().name("unpack".into()).spawn(move || {
-        send(packed, packing, &sender);
+        send(packed, packing, buffers, &sender);
         busy.add_this_thread();
     })?;
     Ok(receiver)
 }
 
-fn send(packed: impl BufRead, packing: Packing, to: &SyncSender<Chunk>) {
+fn send(packed: impl BufRead, packing: Packing, buffers: Buffers, to: &SyncSender<io::Result<Chunk>>) {
     match packing.reader(packed) {
         Ok(reader) => {
-            for chunk in Chunks::of(reader) {
+            for chunk in Chunks::of(reader, buffers) {
                 // The receiver is gone when it has seen enough.
                 if to.send(chunk).is_err() {
                     return;
@@ -142,27 +145,27 @@ fn send(packed: impl BufRead, packing: Packing, to: &SyncSender<Chunk>) {
 pub(super) struct Chunks<R> {
     /// `None` after the end or an error.
     reader: Option<R>,
+    buffers: Buffers,
     error: Option<io::Error>,
 }
 
 impl<R: Read> Chunks<R> {
-    pub(super) fn of(reader: R) -> Self {
-        Chunks { reader: Some(reader), error: None }
+    pub(super) fn of(reader: R, buffers: Buffers) -> Self {
+        Chunks { reader: Some(reader), buffers, error: None }
     }
 }
 
 impl<R: Read> Iterator for Chunks<R> {
-    type Item = Chunk;
+    type Item = io::Result<Chunk>;
 
-    fn next(&mut self) -> Option<Chunk> {
+    fn next(&mut self) -> Option<io::Result<Chunk>> {
         let Some(reader) = &mut self.reader else { return self.error.take().map(Err) };
-        let mut chunk = Vec::with_capacity(HEADROOM + CHUNK as usize);
-        chunk.resize(HEADROOM, 0);
-        if let Err(error) = reader.take(CHUNK).read_to_end(&mut chunk) {
-            (self.reader, self.error) = (None, Some(error));
-        } else if chunk.len() == HEADROOM {
+        let (chunk, result) = self.buffers.fill(reader);
+        let is_empty = chunk.as_ref().is_ok_and(|chunk| chunk.len() == HEADROOM);
+        if is_empty || chunk.is_err() || result.is_err() {
             self.reader = None;
         }
-        if chunk.len() == HEADROOM { self.error.take().map(Err) } else { Some(Ok(chunk)) }
+        self.error = result.err();
+        if is_empty { self.error.take().map(Err) } else { Some(chunk) }
     }
 }

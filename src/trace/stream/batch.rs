@@ -2,6 +2,7 @@
 
 use crate::conntrack::Profile;
 use crate::packet::{Decap, Exempt, Ignored, Inside, Packet, View, decode, innermost};
+use crate::trace::chunk::Chunk;
 use crate::trace::sequence::not_exempt;
 use crate::trace::{Filter, Frame};
 use std::collections::HashMap;
@@ -11,10 +12,10 @@ use std::sync::Arc;
 /// Frames that follow each other in the trace.
 pub struct Batch {
     /// Number of the first frame, from 1.
-    pub(super) first: u64,
+    pub(in crate::trace) first: u64,
     /// In trace order; [`Frame::part`] says which of `parts` its bytes are in.
-    pub(super) frames: Vec<Frame>,
-    pub(super) parts: Vec<Arc<Vec<u8>>>,
+    pub(in crate::trace) frames: Vec<Frame>,
+    pub(in crate::trace) parts: Vec<Arc<Chunk>>,
 }
 
 impl Batch {
@@ -109,7 +110,7 @@ impl DecodedBatch {
 }
 
 #[inline]
-fn view<'a>(parts: &'a [Arc<Vec<u8>>], frame: &Frame, decap: Decap) -> View<'a> {
+fn view<'a>(parts: &'a [Arc<Chunk>], frame: &Frame, decap: Decap) -> View<'a> {
     let start = frame.offset as usize;
     let bytes = &parts[frame.part as usize][start..start + frame.captured as usize];
     let view = View { bytes, link_type: u32::from(frame.link_type), wire_len: frame.wire as usize };

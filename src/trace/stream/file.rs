@@ -1,9 +1,10 @@
 //! One file, chunk by chunk.
 
 use crate::measure::Busy;
+use crate::trace::chunk::{Buffers, Chunk, STREAMED};
 use crate::trace::framer::Framer;
 use crate::trace::source::{self, Origin};
-use crate::trace::unpack::{Chunk, Chunks, Packing, unpack_stream};
+use crate::trace::unpack::{Chunks, Packing, unpack_stream};
 use crate::trace::{Frame, Summary, TraceError, headers};
 use std::fs;
 use std::io::{self, BufReader, Cursor, Read};
@@ -16,7 +17,7 @@ const PACKED_BUFFER: usize = 256 << 10;
 
 /// A file that is being read. Bytes are read, not mapped: they need not stay, and a file may be cut meanwhile.
 pub(super) struct File {
-    chunks: Box<dyn Iterator<Item = Chunk> + Send>,
+    chunks: Box<dyn Iterator<Item = io::Result<Chunk>> + Send>,
     framer: Framer,
     path: PathBuf,
     /// To see whether it changed; and its length when it was opened.
@@ -52,11 +53,13 @@ impl File {
         let packing = origin.packing;
         let framer = Framer::new(origin);
         let reader = Cursor::new(head).chain(reader);
-        let chunks: Box<dyn Iterator<Item = Chunk> + Send> = match packing {
-            None => Box::new(Chunks::of(reader)),
+        let buffers = Buffers::of(STREAMED);
+        let chunks: Box<dyn Iterator<Item = io::Result<Chunk>> + Send> = match packing {
+            None => Box::new(Chunks::of(reader, buffers)),
             Some(packing) => {
                 let packed = BufReader::with_capacity(PACKED_BUFFER, reader);
-                Box::new(unpack_stream(packed, packing, busy.clone()).map_err(TraceError::Thread)?.into_iter())
+                let unpacked = unpack_stream(packed, packing, buffers, busy.clone());
+                Box::new(unpacked.map_err(TraceError::Thread)?.into_iter())
             }
         };
         Ok(File { chunks, framer, path: path.to_owned(), regular })
@@ -68,7 +71,7 @@ impl File {
     }
 
     /// Adds the frames of the next chunk, and gives the bytes that they lie in. `None` at the end.
-    pub(super) fn next(&mut self, frames: &mut Vec<Frame>) -> Result<Option<Vec<u8>>, TraceError> {
+    pub(super) fn next(&mut self, frames: &mut Vec<Frame>) -> Result<Option<Chunk>, TraceError> {
         match self.chunks.next() {
             Some(chunk) => self.framer.chunk(chunk, frames, 0),
             None => Ok(None),

@@ -4,6 +4,7 @@ use super::batch::Batch;
 use super::file::File;
 use crate::measure::Busy;
 use crate::trace::capture::files_of;
+use crate::trace::chunk::Chunk;
 use crate::trace::{Frame, Summary, TraceError};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -34,7 +35,7 @@ struct Input {
     file: Option<File>,
     summary: Summary,
     /// The chunk in use.
-    bytes: Arc<Vec<u8>>,
+    bytes: Option<Arc<Chunk>>,
     frames: Vec<Frame>,
     /// Of `frames`, the next.
     next: usize,
@@ -89,7 +90,7 @@ impl Reader {
             path: path.to_owned(),
             file: Some(file),
             summary: Summary::default(),
-            bytes: Arc::default(),
+            bytes: None,
             frames: Vec::new(),
             next: 0,
         };
@@ -127,6 +128,7 @@ impl Reader {
             let before = batch.frames.len();
             let alone = next.is_none() && input.next == 0 && batch.frames.is_empty();
             if alone {
+                input.next = input.frames.len();
                 batch.frames = std::mem::take(&mut input.frames);
                 now_ns = batch.frames.iter().fold(now_ns, |now_ns, frame| now_ns.max(frame.time_ns));
             } else {
@@ -140,7 +142,7 @@ impl Reader {
                 }
             }
             if batch.frames.len() > before {
-                batch.parts.push(input.bytes.clone());
+                batch.parts.extend(input.bytes.clone());
             }
             let more = input.next < input.frames.len() || input.load()?;
             if more {
@@ -177,11 +179,14 @@ impl Input {
     /// Reads on until there are frames. False at the end.
     fn load(&mut self) -> Result<bool, TraceError> {
         self.frames.clear();
+        // As many as the last time: growing the list again and again costs more than the room.
+        self.frames.reserve(self.next);
         self.next = 0;
+        self.bytes = None;
         let Some(file) = &mut self.file else { return Ok(false) };
         while let Some(bytes) = file.next(&mut self.frames)? {
             if !self.frames.is_empty() {
-                self.bytes = Arc::new(bytes);
+                self.bytes = Some(Arc::new(bytes));
                 return Ok(true);
             }
         }
@@ -191,6 +196,6 @@ impl Input {
     }
 
     fn close(&mut self) {
-        (self.file, self.bytes, self.frames) = (None, Arc::default(), Vec::new());
+        (self.file, self.bytes, self.frames) = (None, None, Vec::new());
     }
 }
