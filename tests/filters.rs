@@ -1,6 +1,8 @@
 //! `--filter`, as users give it.
 
 use assert_cmd::Command;
+#[cfg(feature = "filter")]
+use ctbench::trace::Filter;
 use std::path::{Path, PathBuf};
 
 fn trace(name: &str) -> PathBuf {
@@ -68,6 +70,38 @@ fn a_wrong_expression_is_pointed_at() {
     let failed = ctbench(&["info", path.to_str().unwrap(), "--filter", "tcp prot 80"]).failure().code(2);
     let message = text(&failed.get_output().stderr);
     assert!(message.contains("\n    tcp prot 80\n        ^\n"), "{message}");
+}
+
+#[test]
+#[cfg(feature = "filter")]
+fn errors_point_at_the_place() {
+    for sound in ["tcp port 443", "", "ip6 and (udp or icmp6)", "tcp[13] & 2 != 0", "vlan 5 and host 10.0.0.1"] {
+        sound.parse::<Filter>().unwrap();
+    }
+    for (wrong, at) in [
+        ("tcp prot 80", 4),
+        ("tcp and", 7),
+        ("host 10.0.0.1 and (udp or )", 26),
+        ("port 99999", 5),
+        ("tcp port 80)", 11),
+        ("net 10.0.0.0/33", 4),
+    ] {
+        let message = wrong.parse::<Filter>().unwrap_err().to_string();
+        assert!(message.ends_with(&format!("\n    {wrong}\n    {:at$}^", "")), "{message}");
+    }
+}
+
+#[test]
+#[cfg(feature = "filter")]
+fn each_link_type_has_its_program() {
+    let filter: Filter = "udp dst port 53".parse().unwrap();
+    let mut matcher = filter.matcher();
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64).udp(9, 53).write(&mut frame, &[]).unwrap();
+    let ethernet = [&[2; 12][..], &[8, 0], &frame].concat();
+    assert!(matcher.selects(&frame, 101) && matcher.selects(&ethernet, 1) && matcher.selects(&frame, 101));
+    assert!(!matcher.selects(&frame, 1) && !matcher.selects(&ethernet, 101) && !matcher.selects(&[], 1));
+    assert!(!matcher.selects(&frame, 147));
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub use activity::Moment;
 pub use capture::Capture;
 pub use elephant::{Elephant, ElephantError};
 pub use error::TraceError;
-pub use filter::{Filter, FilterError};
+pub use filter::{Filter, FilterError, Matcher};
 pub use fragments::Datagram;
 pub use frames::{Frame, Frames};
 pub use info::Info;
