@@ -175,14 +175,7 @@ fn measure(
     let flows: HashSet<FlowKey> = workload.trace.packets.iter().map(Packet::flow_key).collect();
     let lines: Vec<Line> = (0..flows.len() * 3).map(|_| Line(AtomicU64::new(0))).collect();
     let rounds = (0..ROUNDS).map(|round| {
-        let budget = Budget {
-            total_ns: ROUND_NS,
-            sample_ns: 20_000_000,
-            latency_samples: 0,
-            stamping: None,
-            seed: round,
-            precision: 0.0,
-        };
+        let budget = Budget { total_ns: ROUND_NS, latency_samples: 0, stamping: None, seed: round, precision: 0.0 };
         let measured = Trials::new(clock, budget).run(&mut variants, 0, &expected, |_| ());
         assert!(measured.iter().all(|m| m.wrong_passes == 0), "verdicts changed between passes");
         let probes: Vec<[f64; 2]> =

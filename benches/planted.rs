@@ -3,18 +3,19 @@
 //!
 //!     cargo bench --bench planted
 //!
-//! Real runs first: each has a baseline, the control that every comparison has, and one variant for each planted
-//! difference. Then many more runs, of more and more blocks, drawn from the blocks of the real ones, to give rates.
+//! First what repeating a trace does to an engine: why no variant has two passes in a row. Then real runs: each has a
+//! baseline, the control that every comparison has, and one variant for each planted difference. Then many more runs, of
+//! more and more blocks, drawn from the blocks of the real ones, to give rates.
 
 use ctbench::conntrack::{Config, Profile, Tracker};
 use ctbench::engine::registry::Kind;
 use ctbench::engine::{Decision, Engine, Groups, Stamp, Stateful, Tag};
-use ctbench::measure::statistics::{Estimate, Random, claim, deviation, paired_ratio};
+use ctbench::measure::statistics::{Estimate, Random, claim, deviation, median, paired_ratio};
 use ctbench::measure::{Budget, Clock, Expected, Host, Trials, Variant};
 use ctbench::packet::{Inside, Packet};
 use ctbench::policy::linear::Linear;
 use ctbench::policy::{Epochs, LoadOptions, load_security_groups};
-use ctbench::replay::{Mode, Pool, Setup, Workload};
+use ctbench::replay::{Mode, Pool, Setup, Steered, Workload};
 use ctbench::table::percore::{Owned, PerCore};
 use ctbench::table::{FlowHash, Geometry, HashKey};
 use ctbench::trace::{Capture, Trace};
@@ -24,8 +25,11 @@ use std::path::Path;
 const PLANTED: [f64; 5] = [0.0, 0.02, 0.05, 0.10, 0.20];
 const REAL_RUNS: usize = 20;
 const RESAMPLED_RUNS: usize = 1_000;
-/// Seconds a run: some 25 blocks.
+/// Seconds a run.
 const SECONDS: f64 = 6.0;
+/// Passes in a row, and how often.
+const IN_A_ROW: usize = 8;
+const ROWS: usize = 100;
 
 /// An engine that spins once it has seen its last packet, for a share of the time that all took. Not after each
 /// burst: that would also end the overlap of one burst's memory accesses with the next one's, and cost more than it
@@ -83,6 +87,10 @@ impl<'w> Setup for SpinningSetup<'w> {
         let inner = Stateful::new(groups.clone(), workload.config.invalid, tracker, hash, Owned(table), None);
         vec![Spinning { inner, clock, share: *share, left: *packets, started: None }]
     }
+
+    fn renew(&mut self) {
+        self.table = PerCore::new(self.workload.geometry, self.workload.config.on_full, |_| true);
+    }
 }
 
 /// How the runs with one planted difference were judged.
@@ -139,6 +147,22 @@ fn print(title: &str, runs: usize, counts: &[Count; PLANTED.len()]) {
     }
 }
 
+/// How the time of a pass falls while one engine replays the trace again and again, after another engine has.
+fn print_passes_in_a_row(workload: &Workload, tracker: &Tracker, clock: &Clock, steered: &Steered, pool: &Pool) {
+    let mut variants = [(); 2].map(|()| {
+        let setup = SpinningSetup::new(workload, tracker, clock, 0.0, steered.packets());
+        workload.variant_of(setup, steered, pool, clock, 32)
+    });
+    let mut times = vec![Vec::new(); IN_A_ROW];
+    for row in 0..ROWS {
+        for times in &mut times {
+            times.push(variants[row % 2].pass(Mode::Throughput, Vec::new()).elapsed_ns as f64 / 1e6);
+        }
+    }
+    let medians: Vec<String> = times.iter().map(|times| format!("{:.2}", median(times))).collect();
+    println!("\n{} packets {IN_A_ROW} times in a row, ms a pass: {}", steered.packets(), medians.join(" "));
+}
+
 fn main() {
     let host = Host::read();
     println!("{}; {} cores; Linux {}; load {}", host.cpu, host.cores, host.kernel, host.load);
@@ -154,6 +178,8 @@ fn main() {
     let (clock, pool) = (Clock::new(), Pool::new(1).expect("a thread"));
     let tracker = Tracker::new(&workload.config);
     let steered = workload.steered(Kind::StatefulPerCoreLinear, 1);
+
+    print_passes_in_a_row(&workload, &tracker, &clock, &steered, &pool);
 
     let mut real = [Count::default(); PLANTED.len()];
     let mut runs: Vec<Samples> = Vec::new();
@@ -176,7 +202,6 @@ fn main() {
         let expected: Vec<Expected> = variants.iter().map(|_| Expected::new(digest, None)).collect();
         let budget = Budget {
             total_ns: (SECONDS * 1e9) as u64,
-            sample_ns: 20_000_000,
             latency_samples: 0,
             stamping: None,
             seed: run as u64,

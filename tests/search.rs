@@ -11,7 +11,9 @@ use ctbench::replay::{Mode, Pass};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     let output = Command::cargo_bin("ctbench").unwrap().current_dir(folder).args(arguments).output().unwrap();
@@ -120,8 +122,12 @@ fn searches_that_make_no_sense_say_so() {
     }
 }
 
-/// Takes no time: two packets, always the same verdicts.
-struct Instant;
+/// Takes no time: two packets, always the same verdicts. Moving takes as long as it is told to.
+#[derive(Default)]
+struct Instant {
+    moves: Arc<AtomicUsize>,
+    a_move_takes: Duration,
+}
 
 impl Variant for Instant {
     fn pass(&mut self, mode: Mode, _: Vec<Vec<Decision>>) -> Pass {
@@ -137,6 +143,11 @@ impl Variant for Instant {
             instructions: None,
             noise: Noise::default(),
         }
+    }
+
+    fn renew(&mut self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(self.a_move_takes);
     }
 
     fn digest(&self, _: &[Vec<Decision>]) -> u64 {
@@ -160,11 +171,14 @@ impl Variant for Instant {
     }
 }
 
+/// An hour: only the wish to stop ends it.
 fn trials<'a>(clock: &'a Clock, stop: &Stop) -> Trials<'a> {
-    // An hour: only the wish to stop ends it.
+    trials_of(3_600, clock, stop)
+}
+
+fn trials_of<'a>(seconds: u64, clock: &'a Clock, stop: &Stop) -> Trials<'a> {
     let budget = Budget {
-        total_ns: 3_600_000_000_000,
-        sample_ns: 1,
+        total_ns: seconds * 1_000_000_000,
         latency_samples: u64::MAX,
         stamping: None,
         seed: 1,
@@ -173,24 +187,60 @@ fn trials<'a>(clock: &'a Clock, stop: &Stop) -> Trials<'a> {
     Trials::new(clock, budget).stopped_by(stop)
 }
 
-/// Asked in the middle of a block: the blocks before it count, and only whole ones.
+/// Asked in the middle of a block: its whole rounds count.
 #[test]
-fn trials_end_between_passes_and_keep_whole_blocks() {
+fn trials_end_between_passes_and_keep_whole_rounds() {
     let (clock, stop) = (Clock::new(), Stop::default());
-    let mut variants: Vec<Box<dyn Variant>> = vec![Box::new(Instant), Box::new(Instant)];
+    let mut variants: Vec<Box<dyn Variant>> = vec![Box::new(Instant::default()), Box::new(Instant::default())];
     let expected = [Expected::Digest(7), Expected::Digest(7)];
     let mut samples = 0;
     let measured = trials(&clock, &stop).run(&mut variants, 0, &expected, |_| {
         samples += 1;
         stop.flag().store(samples == 15, Ordering::Relaxed);
     });
-    assert_eq!(measured.iter().map(|measured| measured.pps.len()).collect::<Vec<_>>(), [7, 7]);
+    assert_eq!(measured.iter().map(|measured| measured.pps.len()).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(measured.iter().map(|measured| measured.passes).sum::<u64>(), 15);
+
+    stop.flag().store(false, Ordering::Relaxed);
+    let measured =
+        trials(&clock, &stop).run(&mut variants, 0, &expected, |_| stop.flag().store(true, Ordering::Relaxed));
+    assert!(measured.iter().all(|measured| measured.pps.is_empty()), "no variant is ahead of another");
+}
+
+/// Where a table lies must not decide who is faster.
+#[test]
+fn tables_move_before_each_block() {
+    let (clock, stop) = (Clock::new(), Stop::default());
+    let moves = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let variant = |i: usize| Box::new(Instant { moves: moves[i].clone(), ..Instant::default() });
+    let mut variants: Vec<Box<dyn Variant>> = vec![variant(0), variant(1)];
+    let expected = [Expected::Digest(7), Expected::Digest(7)];
+    let measured = trials_of(60, &clock, &stop).run(&mut variants, 0, &expected, |_| {
+        stop.flag().store(moves[1].load(Ordering::Relaxed) == 4, Ordering::Relaxed);
+    });
+    assert_eq!(moves.map(|moves| moves.load(Ordering::Relaxed)), [4, 4]);
+    assert_eq!(measured[0].pps.len(), measured[1].pps.len());
+    assert!((3..=4).contains(&measured[0].pps.len()), "{}", measured[0].pps.len());
+}
+
+/// A second's run of tables that take long to move: they stay, once that is known.
+#[test]
+fn tables_that_take_long_to_move_stay() {
+    let (clock, stop) = (Clock::new(), Stop::default());
+    let moves = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let a_move_takes = Duration::from_millis(50);
+    let variant = |i: usize| Box::new(Instant { moves: moves[i].clone(), a_move_takes });
+    let mut variants: Vec<Box<dyn Variant>> = vec![variant(0), variant(1)];
+    let expected = [Expected::Digest(7), Expected::Digest(7)];
+    let measured = trials_of(1, &clock, &stop).run(&mut variants, 0, &expected, |_| {});
+    assert_eq!(moves.map(|moves| moves.load(Ordering::Relaxed)), [1, 0]);
+    assert!(measured.iter().all(|measured| measured.pps.len() >= 5));
 }
 
 #[test]
 fn a_search_ends_between_passes() {
     let (clock, stop) = (Clock::new(), Stop::default());
-    let mut variants: Vec<Box<dyn Variant>> = vec![Box::new(Instant)];
+    let mut variants: Vec<Box<dyn Variant>> = vec![Box::new(Instant::default())];
     let goal = Goal {
         name: "NDR".into(),
         criterion: Criterion::Lost,
@@ -219,7 +269,6 @@ mod ctrl_c {
     use super::*;
     use std::io::{BufRead, BufReader, Read};
     use std::process::{Child, ChildStdout, Stdio};
-    use std::time::Duration;
 
     fn start(folder: &Path, arguments: &[&str]) -> (Child, BufReader<ChildStdout>) {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ctbench"));

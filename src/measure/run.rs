@@ -338,7 +338,6 @@ pub fn run(
 
     let budget = |share: f64| Budget {
         total_ns: (plan.seconds * share * 1e9) as u64,
-        sample_ns: 20_000_000,
         latency_samples: LATENCY_SAMPLES / u64::from(plan.stamping.map_or(1, Stamping::one_in)),
         stamping: plan.stamping,
         seed: workload.secret,

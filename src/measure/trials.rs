@@ -1,7 +1,8 @@
 //! Interleaved trials: every variant in every block, in an order that is drawn anew each time.
 //!
 //! What slows the machine for a while then slows all variants alike, and samples of one block can be
-//! compared in pairs.
+//! compared in pairs. No variant replays the trace twice in a row: a processor that meets a short trace again and again
+//! learns its branches (`benches/planted` shows how fast), so the time of a pass would depend on how many came before it.
 
 use super::statistics::{Random, deviation, median, median_with_interval};
 use super::{Clock, Noise, Recording, Stamping, Stop};
@@ -14,6 +15,9 @@ use crate::verify::{FlowCheck, FlowTally};
 pub trait Variant {
     /// One pass.
     fn pass(&mut self, mode: Mode, buffers: Vec<Vec<Decision>>) -> Pass;
+
+    /// Puts the tables elsewhere in memory, if it can.
+    fn renew(&mut self) {}
 
     /// The digest of a pass's decisions.
     fn digest(&self, lanes: &[Vec<Decision>]) -> u64;
@@ -51,9 +55,6 @@ impl<'a> Expected<'a> {
 pub struct Budget {
     /// Wall-clock time for all of it, in ns. At least three blocks are run whatever they take.
     pub total_ns: u64,
-    /// A throughput sample of one variant covers so much timed replay, in ns, but takes no more than
-    /// twice as long on the wall clock.
-    pub sample_ns: u64,
     /// Latency values wanted from each variant.
     pub latency_samples: u64,
     /// How latency passes are stamped. `None`: there are none.
@@ -101,6 +102,20 @@ pub struct Trials<'a> {
 
 /// Fewest blocks that give an interval at all.
 const MIN_BLOCKS: usize = 5;
+
+/// Most blocks: beyond, each gets more rounds instead. An interval needs no more, and its bootstrap takes its time.
+const MAX_BLOCKS: u64 = 300;
+
+/// Tables move only if the time lasts for so many moves; then they do for each block.
+const MIN_MOVES: u64 = 20;
+
+/// How blocks are run.
+struct BlockPlan {
+    /// Tables move before each block.
+    moves: bool,
+    /// Passes of every variant in a block.
+    rounds: u64,
+}
 
 /// Fewest blocks on which a run is called precise enough: an interval of five is too often too narrow.
 const MIN_PRECISE_BLOCKS: usize = 15;
@@ -165,25 +180,91 @@ impl<'a> Trials<'a> {
         for (i, variant) in variants.iter_mut().enumerate() {
             self.warm_up(variant.as_mut(), &mut buffers[i], &expected[i], &mut measured[i], warm_up_ns);
         }
+        let plan = self.plan_blocks(variants, &mut buffers, expected, &mut measured, throughput_until);
+        let mut passes: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
         let mut blocks = 0;
-        'blocks: while blocks < MIN_BLOCKS || (self.spent_ns() < throughput_until && !self.is_precise(&measured)) {
-            random.shuffle(&mut order);
-            for &i in &order {
-                let sample =
-                    self.throughput_sample(variants[i].as_mut(), &mut buffers[i], &expected[i], &mut measured[i]);
-                if self.stop.is_asked() {
-                    break 'blocks;
+        while !self.stop.is_asked()
+            && (blocks < MIN_BLOCKS || (self.spent_ns() < throughput_until && !self.is_precise(&measured)))
+        {
+            if plan.moves && blocks > 0 {
+                random.shuffle(&mut order);
+                self.move_tables(&order, variants, &mut buffers, expected, &mut measured, u64::MAX);
+            }
+            let mut rounds = 0;
+            'rounds: while rounds < plan.rounds {
+                random.shuffle(&mut order);
+                for &i in &order {
+                    if self.stop.is_asked() {
+                        break 'rounds;
+                    }
+                    let pass = variants[i].pass(Mode::Throughput, std::mem::take(&mut buffers[i]));
+                    passes[i].push(pass.elapsed_ns.max(1) as f64);
+                    measured[i].noise.merge(&pass.noise);
+                    measured[i].passes += 1;
+                    self.check(variants[i].as_mut(), pass, &mut buffers[i], &expected[i], &mut measured[i]);
+                    progress((self.spent_ns() as f64 / total as f64).min(1.0));
                 }
-                measured[i].pps.push(sample);
-                progress((self.spent_ns() as f64 / total as f64).min(1.0));
+                rounds += 1;
+            }
+            if rounds == 0 {
+                break;
+            }
+            for ((measured, variant), passes) in measured.iter_mut().zip(&*variants).zip(&mut passes) {
+                // Samples are compared within blocks, so only rounds that all variants had count. Each pass is the whole
+                // trace: what only some of them met came from outside; how much that was is noted as `noise`.
+                passes.truncate(rounds as usize);
+                measured.pps.push(variant.packets() as f64 / (median(passes) / 1e9));
+                passes.clear();
             }
             blocks += 1;
         }
-        // Samples are compared within blocks: one that was cut short is none.
-        measured.iter_mut().for_each(|measured| measured.pps.truncate(blocks));
         let timed = variants.len() - controls;
         self.latency_blocks(&mut variants[..timed], expected, &mut measured, &mut random, &mut buffers, progress);
         measured
+    }
+
+    /// Where a table lies in memory makes the same engine faster or slower by some percent, for as long as it lies there:
+    /// so tables move before each block, and the interval over blocks covers that. Half of the time may go into moving;
+    /// where the tables are so large that this would leave too few blocks, they stay. Moves them once, to know.
+    fn plan_blocks(
+        &self,
+        variants: &mut [Box<dyn Variant + '_>],
+        buffers: &mut [Vec<Vec<Decision>>],
+        expected: &[Expected],
+        measured: &mut [Measured],
+        until_ns: u64,
+    ) -> BlockPlan {
+        let passes: u64 = measured.iter().map(|m| m.warm_up_passes).sum();
+        let round_ns = (self.spent_ns() * variants.len() as u64 / passes.max(1)).max(1);
+        let left_ns = until_ns.saturating_sub(self.spent_ns());
+        let order: Vec<usize> = (0..variants.len()).collect();
+        let move_ns = self.move_tables(&order, variants, buffers, expected, measured, left_ns / (2 * MIN_MOVES));
+        let rounds = move_ns.map_or(1, |move_ns| move_ns.div_ceil(round_ns));
+        let most = (left_ns / MAX_BLOCKS).saturating_sub(move_ns.unwrap_or(0)).div_ceil(round_ns);
+        BlockPlan { moves: move_ns.is_some(), rounds: rounds.max(most).max(1) }
+    }
+
+    /// Moves all tables, in this order, each followed by a pass that no figure knows of, since its memory is new. How long that took, in ns;
+    /// `None`: longer than this, and it stopped there.
+    fn move_tables(
+        &self,
+        order: &[usize],
+        variants: &mut [Box<dyn Variant + '_>],
+        buffers: &mut [Vec<Vec<Decision>>],
+        expected: &[Expected],
+        measured: &mut [Measured],
+        within_ns: u64,
+    ) -> Option<u64> {
+        let started = self.clock.raw();
+        for &i in order {
+            variants[i].renew();
+            let pass = variants[i].pass(Mode::Throughput, Vec::new());
+            self.check(variants[i].as_mut(), pass, &mut buffers[i], &expected[i], &mut measured[i]);
+            if self.clock.ns(started, self.clock.raw()) > within_ns || self.stop.is_asked() {
+                return None;
+            }
+        }
+        Some(self.clock.ns(started, self.clock.raw()))
     }
 
     /// Passes until two in a row take as long, within their number and time.
@@ -215,7 +296,8 @@ impl<'a> Trials<'a> {
         let blocks = measured.first().map_or(0, |m| m.pps.len());
         // Looked at now and then: a bootstrap takes its time, and a run that stops at the first lucky moment
         // is surer than it should be.
-        if self.budget.precision <= 0.0 || blocks < MIN_PRECISE_BLOCKS || !blocks.is_multiple_of(5) {
+        let every = (blocks / 10).max(5);
+        if self.budget.precision <= 0.0 || blocks < MIN_PRECISE_BLOCKS || !blocks.is_multiple_of(every) {
             return false;
         }
         measured.iter().all(|m| {
@@ -319,33 +401,6 @@ impl<'a> Trials<'a> {
                 return;
             }
         }
-    }
-
-    /// Passes until the sample is long enough. Packets per second of the median pass: each pass is the whole trace,
-    /// so what only some of them met came from outside; how much that was is noted as [`Measured::noise`].
-    fn throughput_sample(
-        &self,
-        variant: &mut dyn Variant,
-        buffers: &mut Vec<Vec<Decision>>,
-        expected: &Expected,
-        measured: &mut Measured,
-    ) -> f64 {
-        let mut ns = 0;
-        let mut passes = Vec::new();
-        let started = self.clock.raw();
-        // Small traces take longer to clear up after than to replay: the wall clock counts too.
-        while ns < self.budget.sample_ns
-            && !self.stop.is_asked()
-            && (ns == 0 || self.clock.ns(started, self.clock.raw()) < 2 * self.budget.sample_ns)
-        {
-            let pass = variant.pass(Mode::Throughput, std::mem::take(buffers));
-            ns += pass.elapsed_ns.max(1);
-            passes.push(pass.elapsed_ns.max(1) as f64);
-            measured.noise.merge(&pass.noise);
-            measured.passes += 1;
-            self.check(variant, pass, buffers, expected, measured);
-        }
-        variant.packets() as f64 / (median(&passes) / 1e9)
     }
 
     /// A stamped pass; `twin` asks for one without stamps beside it: true, before it.

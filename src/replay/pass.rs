@@ -20,6 +20,10 @@ pub trait Setup: Send {
     /// One engine a core, with empty tables. Not timed.
     fn engines(&mut self) -> Vec<Self::Engine<'_>>;
 
+    /// Makes the tables anew, in other memory than before. Not timed. Does nothing unless a setup says otherwise: its
+    /// engines then stay where they are.
+    fn renew(&mut self) {}
+
     /// Bytes of table memory.
     fn table_bytes(&self) -> u64 {
         0

@@ -244,13 +244,13 @@ impl Workload {
             Kind::StatefulPerCoreLinear => self.owned::<L, _, U>(cores, user, |owned| self.per_core(owned)),
             Kind::StatefulPerCoreCompiled => self.owned::<C, _, U>(cores, user, |owned| self.per_core(owned)),
             Kind::StatefulOwnerLinear => self.owned::<L, _, U>(cores, user, |owned| self.our_table::<OwnerOnly>(owned)),
-            Kind::StatefulLockFreeLinear => self.shared::<L, _, U>(cores, user, self.lock_free()),
-            Kind::StatefulLockFreeCompiled => self.shared::<C, _, U>(cores, user, self.lock_free()),
+            Kind::StatefulLockFreeLinear => self.shared::<L, _, U>(cores, user, || self.lock_free()),
+            Kind::StatefulLockFreeCompiled => self.shared::<C, _, U>(cores, user, || self.lock_free()),
             Kind::StatefulBucketLockLinear => {
-                self.shared::<L, _, U>(cores, user, self.our_table::<BucketLock>(&|_| true))
+                self.shared::<L, _, U>(cores, user, || self.our_table::<BucketLock>(&|_| true))
             }
             Kind::StatefulLockedLinear => {
-                self.shared::<L, _, U>(cores, user, Locked::new(self.geometry, self.config.on_full))
+                self.shared::<L, _, U>(cores, user, || Locked::new(self.geometry, self.config.on_full))
             }
             #[cfg(feature = "contenders")]
             Kind::StatefulPapayaLinear => self.contender::<L, U, crate::table::papaya::Papaya>(cores, user),
@@ -290,10 +290,11 @@ impl Workload {
         &'a self,
         cores: usize,
         user: U,
-        table: impl Fn(&dyn Fn(u32) -> bool) -> T,
+        table: impl Fn(&dyn Fn(u32) -> bool) -> T + Send + 'a,
     ) -> Option<U::Made> {
-        let tables = (0..cores).map(|core| table(&|shard| shard as usize % cores == core)).collect();
-        Some(user.setup(OwnedSetup { parts: self.parts::<R>()?, tables, allowance: self.allowance() }))
+        let make = move || (0..cores).map(|core| table(&|shard| shard as usize % cores == core)).collect::<Vec<T>>();
+        let (tables, make) = (make(), Box::new(make));
+        Some(user.setup(OwnedSetup { parts: self.parts::<R>()?, tables, make, allowance: self.allowance() }))
     }
 
     /// An engine with one table for all cores.
@@ -301,9 +302,10 @@ impl Workload {
         &'a self,
         cores: usize,
         user: U,
-        table: T,
+        make: impl Fn() -> T + Send + 'a,
     ) -> Option<U::Made> {
-        Some(user.setup(SharedSetup { parts: self.parts::<R>()?, table, cores, allowance: self.allowance() }))
+        let (table, make) = (make(), Box::new(make));
+        Some(user.setup(SharedSetup { parts: self.parts::<R>()?, table, make, cores, allowance: self.allowance() }))
     }
 
     #[cfg(feature = "contenders")]
@@ -312,11 +314,9 @@ impl Workload {
         cores: usize,
         user: U,
     ) -> Option<U::Made> {
-        self.shared::<L, _, U>(
-            cores,
-            user,
-            crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full),
-        )
+        self.shared::<L, _, U>(cores, user, || {
+            crate::table::contender::Contender::<M>::new(self.geometry, self.config.on_full)
+        })
     }
 
     fn allowance(&self) -> Option<Allowance> {
@@ -375,6 +375,7 @@ impl<'w, R: Form> Setup for StatelessSetup<'w, R> {
 struct OwnedSetup<'w, R, T> {
     parts: Parts<'w, R>,
     tables: Vec<T>,
+    make: Box<dyn Fn() -> Vec<T> + Send + 'w>,
     allowance: Option<Allowance>,
 }
 
@@ -384,10 +385,13 @@ impl<'w, R: Form, T: OwnedTable> Setup for OwnedSetup<'w, R, T> {
     where
         Self: 'a;
     fn engines(&mut self) -> Vec<Self::Engine<'_>> {
-        let OwnedSetup { parts, tables, allowance } = self;
+        let OwnedSetup { parts, tables, allowance, .. } = self;
         allowance.iter_mut().for_each(Allowance::clear);
         tables.iter_mut().for_each(T::clear);
         tables.iter_mut().map(|table| parts.engine(table.owner(), allowance.as_ref())).collect()
+    }
+    fn renew(&mut self) {
+        self.tables = (self.make)();
     }
     fn table_bytes(&self) -> u64 {
         self.tables.iter().map(T::bytes).sum()
@@ -400,6 +404,7 @@ impl<'w, R: Form, T: OwnedTable> Setup for OwnedSetup<'w, R, T> {
 struct SharedSetup<'w, R, T> {
     parts: Parts<'w, R>,
     table: T,
+    make: Box<dyn Fn() -> T + Send + 'w>,
     cores: usize,
     allowance: Option<Allowance>,
 }
@@ -413,6 +418,9 @@ impl<'w, R: Form, T: SharedTable> Setup for SharedSetup<'w, R, T> {
         self.table.clear();
         self.allowance.iter_mut().for_each(Allowance::clear);
         (0..self.cores).map(|_| self.parts.engine(self.table.worker(), self.allowance.as_ref())).collect()
+    }
+    fn renew(&mut self) {
+        self.table = (self.make)();
     }
     fn table_bytes(&self) -> u64 {
         self.table.bytes()
@@ -488,6 +496,10 @@ impl<'a> Use<'a> for Preloaded<'a> {
 impl<S: Setup> Variant for Prepared<'_, S> {
     fn pass(&mut self, mode: Mode, buffers: Vec<Vec<Decision>>) -> Pass {
         pass(&self.job, &mut self.setup, mode, buffers)
+    }
+
+    fn renew(&mut self) {
+        self.setup.renew();
     }
 
     fn digest(&self, lanes: &[Vec<Decision>]) -> u64 {
