@@ -239,6 +239,19 @@ fn doubts_name_a_looped_trace_and_the_clock_is_published() {
     assert_eq!(clock["source"], if ticks.is_some() { "time-stamp counter" } else { "os" });
 }
 
+#[test]
+fn doubts_name_a_short_trace_and_a_full_table() {
+    let folder = tempdir().unwrap();
+    let (text, _) = compare(folder.path(), &["--engine", "stateless-linear", "--limit", "10"]);
+    assert!(text.contains("Doubt: the trace is short (10 packets)"), "{text}");
+    let tracked = ["--engine", "stateful-lockfree-linear"];
+    let (text, result) = compare(folder.path(), &tracked);
+    assert!(!text.contains("Doubt: the table was up to"), "{text}");
+    let peak = count(&result["runs"][0]["table"]["peak_entries"]).to_string();
+    let (text, _) = compare(folder.path(), &[&tracked[..], &["--capacity", &peak]].concat());
+    assert!(text.contains("Doubt: the table was up to") && text.contains("a larger --capacity"), "{text}");
+}
+
 /// Nothing to divide by: no panic, and no number that JSON has no word for.
 #[test]
 fn a_trace_of_one_packet_or_none_is_measured() {

@@ -310,6 +310,28 @@ mod ctrl_c {
     }
 
     /// A pass that lasts for hours does not end for one Ctrl-C; a second one ends it at once.
+    /// A terminal's Ctrl-C reaches the process at work as well. What it has measured is the result.
+    #[test]
+    fn once_ends_fresh_processes_too() {
+        use std::os::unix::process::CommandExt;
+        let folder = web_visit();
+        let arguments = ["compare", "scenario.toml", "--cores", "1", "--time", "86400", "--fresh-processes", "2"];
+        // Before the first pass there is nothing to write, and on a busy machine that takes its time.
+        let text = [1, 4, 16, 64].into_iter().find_map(|seconds| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ctbench"));
+            command.current_dir(folder.path()).args(arguments).args(["--json", "r.json"]).stdout(Stdio::piped());
+            let child = command.stderr(Stdio::null()).process_group(0).spawn().unwrap();
+            std::thread::sleep(Duration::from_secs(seconds));
+            let group = format!("-{}", child.id());
+            assert!(std::process::Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+            let output = child.wait_with_output().unwrap();
+            (output.status.code() == Some(130)).then(|| String::from_utf8(output.stdout).unwrap())
+        });
+        let text = text.expect("an end with what is known");
+        assert!(text.contains("Measured in 1 fresh process,"), "{text}");
+        assert_eq!(json(&folder.path().join("r.json"))["partial"], true);
+    }
+
     #[test]
     fn twice_ends_at_once() {
         let folder = web_visit();

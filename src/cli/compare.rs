@@ -327,7 +327,7 @@ fn in_fresh_processes(input_args: &InputArgs, fail_above: Option<f64>, args: &Ru
     );
     let report = args.report.as_ref().map(|path| Ok::<_, anyhow::Error>((of_path(path)?, path))).transpose()?;
     let seed = input_args.seed.unwrap_or_else(random_seed);
-    let (result, worst) = fresh::run(args.fresh_processes, args.time, seed)?;
+    let (result, processes, worst) = fresh::run(args.fresh_processes, args.time, seed)?;
     let result = [result];
     let mut out = std::io::stdout().lock();
     let stdout_taken = [&args.json, &args.csv, &args.report].into_iter().any(is_stdout);
@@ -337,8 +337,8 @@ fn in_fresh_processes(input_args: &InputArgs, fail_above: Option<f64>, args: &Ru
         }
         writeln!(
             out,
-            "Measured in {} fresh processes, each with its own memory layout and hash key; intervals also cover how they differ.",
-            args.fresh_processes
+            "Measured in {processes} fresh process{}, each with its own memory layout and hash key; intervals also cover how they differ.",
+            if processes == 1 { "" } else { "es" }
         )?;
     }
     if let Some(path) = &args.json {

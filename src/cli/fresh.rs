@@ -11,9 +11,9 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use std::process::Command;
 
-/// Runs the program again, `processes` times, with these arguments for each; gives their merged result and the worst
-/// exit code. Ctrl-C reaches the process at work too: what it and those before it found is the result then.
-pub(super) fn run(processes: u16, seconds: f64, seed: u64) -> anyhow::Result<(ResultFile, u8)> {
+/// Runs the program again, `processes` times, with these arguments for each; gives their merged result, how many there
+/// were (fewer if cut short), and the worst exit code. Ctrl-C reaches the process at work too: what it and those before it found is the result then.
+pub(super) fn run(processes: u16, seconds: f64, seed: u64) -> anyhow::Result<(ResultFile, usize, u8)> {
     let program = std::env::current_exe().context("finding this program, to start it again")?;
     let folder = std::env::temp_dir().join(format!("ctbench-{}", std::process::id()));
     std::fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
@@ -29,7 +29,7 @@ fn run_in(
     processes: u16,
     seconds: f64,
     seed: u64,
-) -> anyhow::Result<(ResultFile, u8)> {
+) -> anyhow::Result<(ResultFile, usize, u8)> {
     let mut seeds = Random::new(seed);
     let mut parts = Vec::new();
     let mut worst = 0;
@@ -77,5 +77,5 @@ fn run_in(
         merged["file"] = Value::Null;
         merged["seed"] = part.json["settings"]["seed"].clone();
     }
-    Ok((ResultFile::from_json(std::path::Path::new("this run"), document)?, worst))
+    Ok((ResultFile::from_json(std::path::Path::new("this run"), document)?, parts.len(), worst))
 }
