@@ -114,6 +114,15 @@ fn verify_checks_every_engine_and_blesses() {
     assert!(stdout.contains("ERROR"), "{stdout}");
 }
 
+/// Without `-o` there is nothing else to do.
+#[test]
+fn a_recipe_like_a_capture_is_printed() {
+    let (code, recipe, stderr) =
+        run(Path::new(env!("CARGO_MANIFEST_DIR")), &["gen", "--like", "traces/web/trace.pcap"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(recipe.contains("flows_per_s = ") && recipe.contains("kind = \"tcp\""), "{recipe}");
+}
+
 #[test]
 fn verdict_csv_names_rules_and_every_packet() {
     let folder = fixture();

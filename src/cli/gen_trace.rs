@@ -39,7 +39,7 @@ pub(super) struct GenArgs {
     /// A profile, a recipe file, or a scenario with a `gen` table
     #[arg(value_name = "PROFILE", required_unless_present = "like")]
     profile: Option<String>,
-    /// Fit a recipe to this capture instead, and print it
+    /// Fit a recipe to this capture and print it; with -o, make that trace
     #[arg(long, value_name = "TRACE", conflicts_with = "profile")]
     like: Option<PathBuf>,
     /// With --like: the capture's protected addresses [default: guessed]
@@ -50,7 +50,7 @@ pub(super) struct GenArgs {
     #[arg(long, value_name = "EXPRESSION", requires = "like")]
     filter: Option<Filter>,
     /// The trace, pcap with nanosecond timestamps (`-` for stdout)
-    #[arg(short, long, value_name = "FILE", required_unless_present = "print")]
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["print", "like"])]
     output: Option<PathBuf>,
     /// Print the recipe, with the options applied, and make no trace
     #[arg(long)]
@@ -115,7 +115,7 @@ pub(super) fn generate(args: GenArgs) -> anyhow::Result<ExitCode> {
     };
     args.apply(&mut recipe);
     recipe.check()?;
-    if args.print {
+    if args.print || args.output.is_none() {
         io::stdout().lock().write_all(toml::to_string(&recipe)?.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
