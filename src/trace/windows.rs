@@ -12,8 +12,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Bytes framed at once: they, and the list of their frames, stay in a core's own cache until they are decoded.
 const WINDOW: usize = 256 << 10;
-/// Windows whose pages are mapped at once: one by one, as they are read, takes a third longer.
-const POPULATED: usize = 4;
+/// Windows whose pages are mapped at once: page by page, as they are read, takes a third longer.
+const POPULATED: usize = 1;
 
 /// A file in windows.
 pub(super) struct Windows<'a> {
