@@ -103,19 +103,11 @@ pub struct Trials<'a> {
 /// Fewest blocks that give an interval at all.
 const MIN_BLOCKS: usize = 5;
 
-/// Most blocks: beyond, each gets more rounds instead. An interval needs no more, and its bootstrap takes its time.
+/// Most blocks: they get more rounds instead. An interval needs no more, and its bootstrap takes its time.
 const MAX_BLOCKS: u64 = 300;
 
 /// Tables move only if the time lasts for so many moves; then they do for each block.
 const MIN_MOVES: u64 = 20;
-
-/// How blocks are run.
-struct BlockPlan {
-    /// Tables move before each block.
-    moves: bool,
-    /// Passes of every variant in a block.
-    rounds: u64,
-}
 
 /// Fewest blocks on which a run is called precise enough: an interval of five is too often too narrow.
 const MIN_PRECISE_BLOCKS: usize = 15;
@@ -180,18 +172,22 @@ impl<'a> Trials<'a> {
         for (i, variant) in variants.iter_mut().enumerate() {
             self.warm_up(variant.as_mut(), &mut buffers[i], &expected[i], &mut measured[i], warm_up_ns);
         }
-        let plan = self.plan_blocks(variants, &mut buffers, expected, &mut measured, throughput_until);
+        let shortest_ns = throughput_until / MAX_BLOCKS;
+        let moves = self.can_move(variants, &mut buffers, expected, &mut measured, throughput_until);
         let mut passes: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
         let mut blocks = 0;
         while !self.stop.is_asked()
             && (blocks < MIN_BLOCKS || (self.spent_ns() < throughput_until && !self.is_precise(&measured)))
         {
-            if plan.moves && blocks > 0 {
+            let started_ns = self.spent_ns();
+            if moves {
                 random.shuffle(&mut order);
                 self.move_tables(&order, variants, &mut buffers, expected, &mut measured, u64::MAX);
             }
+            let moved_ns = self.spent_ns() - started_ns;
             let mut rounds = 0;
-            'rounds: while rounds < plan.rounds {
+            // At least as long as moving took.
+            'rounds: while rounds == 0 || self.spent_ns() - started_ns < shortest_ns.max(2 * moved_ns) {
                 random.shuffle(&mut order);
                 for &i in &order {
                     if self.stop.is_asked() {
@@ -226,26 +222,21 @@ impl<'a> Trials<'a> {
     /// Where a table lies in memory makes the same engine faster or slower by some percent, for as long as it lies there:
     /// so tables move before each block, and the interval over blocks covers that. Half of the time may go into moving;
     /// where the tables are so large that this would leave too few blocks, they stay. Moves them once, to know.
-    fn plan_blocks(
+    fn can_move(
         &self,
         variants: &mut [Box<dyn Variant + '_>],
         buffers: &mut [Vec<Vec<Decision>>],
         expected: &[Expected],
         measured: &mut [Measured],
         until_ns: u64,
-    ) -> BlockPlan {
-        let passes: u64 = measured.iter().map(|m| m.warm_up_passes).sum();
-        let round_ns = (self.spent_ns() * variants.len() as u64 / passes.max(1)).max(1);
-        let left_ns = until_ns.saturating_sub(self.spent_ns());
+    ) -> bool {
         let order: Vec<usize> = (0..variants.len()).collect();
-        let move_ns = self.move_tables(&order, variants, buffers, expected, measured, left_ns / (2 * MIN_MOVES));
-        let rounds = move_ns.map_or(1, |move_ns| move_ns.div_ceil(round_ns));
-        let most = (left_ns / MAX_BLOCKS).saturating_sub(move_ns.unwrap_or(0)).div_ceil(round_ns);
-        BlockPlan { moves: move_ns.is_some(), rounds: rounds.max(most).max(1) }
+        let within_ns = until_ns.saturating_sub(self.spent_ns()) / (2 * MIN_MOVES);
+        self.move_tables(&order, variants, buffers, expected, measured, within_ns)
     }
 
-    /// Moves all tables, in this order, each followed by a pass that no figure knows of, since its memory is new. How long that took, in ns;
-    /// `None`: longer than this, and it stopped there.
+    /// Moves all tables, in this order, each followed by a pass that no figure knows of, since its memory is new. False: that
+    /// took longer than this, and it stopped there.
     fn move_tables(
         &self,
         order: &[usize],
@@ -254,17 +245,17 @@ impl<'a> Trials<'a> {
         expected: &[Expected],
         measured: &mut [Measured],
         within_ns: u64,
-    ) -> Option<u64> {
+    ) -> bool {
         let started = self.clock.raw();
         for &i in order {
             variants[i].renew();
             let pass = variants[i].pass(Mode::Throughput, Vec::new());
             self.check(variants[i].as_mut(), pass, &mut buffers[i], &expected[i], &mut measured[i]);
             if self.clock.ns(started, self.clock.raw()) > within_ns || self.stop.is_asked() {
-                return None;
+                return false;
             }
         }
-        Some(self.clock.ns(started, self.clock.raw()))
+        true
     }
 
     /// Passes until two in a row take as long, within their number and time.
