@@ -22,6 +22,10 @@ fn example() -> Command {
         if folder.ends_with("release") {
             build.arg("--release");
         }
+        // As what is tested was built, so that nothing is built twice.
+        if let Some(config) = std::env::var_os("CTBENCH_CARGO_CONFIG") {
+            build.arg("--config").arg(config);
+        }
         for (feature, is_on) in [("contenders", cfg!(feature = "contenders")), ("parquet", cfg!(feature = "parquet"))] {
             if is_on {
                 build.args(["--features", feature]);
