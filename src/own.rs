@@ -43,7 +43,8 @@ pub trait OwnEngine<'w>: Send + Sized {
     /// True if it can follow rules that differ by interface ([`World::has_paths`](crate::replay::World::has_paths)).
     const BY_INTERFACE: bool = false;
 
-    /// One engine for each of so many cores. They may share what they like, behind an `Arc`.
+    /// One engine for each of so many cores. They may share what they like, behind an `Arc`. Called again and again in a
+    /// comparison, so that no figure hangs on where in memory a table lies.
     fn one_a_core(workload: &'w Workload, cores: usize) -> Vec<Self>;
 
     /// Forgets every connection: the next packet is the trace's first. Better keeps its memory, since
@@ -192,15 +193,15 @@ pub fn serve<'w, E: OwnEngine<'w> + 'w>(workload: &'w Workload, cores: usize, bu
 }
 
 struct OwnSetup<'w, E> {
+    workload: &'w Workload,
     engines: Vec<E>,
-    life: std::marker::PhantomData<&'w ()>,
 }
 
 impl<'w, E: OwnEngine<'w>> OwnSetup<'w, E> {
     fn new(workload: &'w Workload, cores: usize) -> Self {
         let engines = E::one_a_core(workload, cores);
         assert_eq!(engines.len(), cores, "{}: `one_a_core` must make one engine for each core", E::NAME);
-        OwnSetup { engines, life: std::marker::PhantomData }
+        OwnSetup { workload, engines }
     }
 }
 
@@ -212,7 +213,11 @@ impl<'w, E: OwnEngine<'w>> Setup for OwnSetup<'w, E> {
 
     fn engines(&mut self) -> Vec<Self::Engine<'_>> {
         self.engines.iter_mut().for_each(E::clear);
-        self.engines.iter_mut().map(|engine| Borrowed { engine, life: self.life }).collect()
+        self.engines.iter_mut().map(|engine| Borrowed { engine, life: std::marker::PhantomData }).collect()
+    }
+
+    fn renew(&mut self) {
+        *self = OwnSetup::new(self.workload, self.engines.len());
     }
 
     fn table_bytes(&self) -> u64 {
