@@ -72,7 +72,9 @@ fn run_in(
     document["partial"] = json!(cut);
     document["command"] = json!(crate::report::command_line());
     document["settings"]["seed"] = json!(seed.to_string());
-    for (part, merged) in parts.iter().zip(document["merged"].as_array_mut().into_iter().flatten()) {
+    // The result of a single process has no such list.
+    let merged = document.get_mut("merged").and_then(Value::as_array_mut);
+    for (part, merged) in parts.iter().zip(merged.into_iter().flatten()) {
         // The file is gone; what repeats the process is its seed.
         merged["file"] = Value::Null;
         merged["seed"] = part.json["settings"]["seed"].clone();
