@@ -6,7 +6,7 @@ use ctbench::own::{Follows, OwnEngine, register};
 use ctbench::packet::Packet;
 use ctbench::replay::Workload;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -17,6 +17,13 @@ fn example() -> Command {
         let tests = Command::cargo_bin("ctbench").unwrap();
         let folder = PathBuf::from(tests.get_program());
         let folder = folder.parent().unwrap();
+        let path = folder.join("examples").join(format!("own_engine{}", std::env::consts::EXE_SUFFIX));
+        let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/own_engine.rs");
+        let made_of = [modified(&folder.join("libctbench.rlib")), modified(&source)];
+        if modified(&path).is_some_and(|built| made_of.iter().all(|part| part.is_some_and(|part| part <= built))) {
+            return path;
+        }
         let mut build = Command::new(env!("CARGO"));
         build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--locked", "--quiet", "--example", "own_engine"]);
         if folder.ends_with("release") {
@@ -32,7 +39,7 @@ fn example() -> Command {
             }
         }
         assert!(build.status().unwrap().success(), "{build:?}");
-        folder.join("examples").join(format!("own_engine{}", std::env::consts::EXE_SUFFIX))
+        path
     });
     let mut command = Command::new(path);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
