@@ -4,7 +4,7 @@ use crate::packet::{FlowKey, Packet, flags, protocol, tcp_flags};
 use crate::table::{FlowHash, HashKey, prefetch_line};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use rayon::slice::ParallelSliceMut;
+use rayon::prelude::*;
 use serde::Serialize;
 
 /// Moments that the capture's time is divided into.
@@ -38,18 +38,26 @@ struct Flow {
 }
 
 /// The flows of a trace, packet by packet, in any order.
-///
-/// They stand in order of appearance, so that those under way lie close together, where the caches keep them.
 pub(super) struct Activity {
     hash: FlowHash,
+    /// By hash, so that after the last packet all cores can work on them.
+    parts: [Part; PARTS],
+}
+
+const PARTS: usize = 16;
+
+/// Some of the flows.
+///
+/// They stand in order of appearance, so that those under way lie close together, where the caches keep them.
+struct Part {
     flows: Vec<(FlowKey, Flow)>,
     index: HashTable<Place>,
     /// The last flow with each value of a hash's lower bits: looked at before the index.
     recent: Box<[u32; RECENT]>,
 }
 
-/// Of these, the flows under way are a small part in most traces; 32 KiB.
-const RECENT: usize = 8192;
+/// Of these, the flows under way are a small part in most traces; 128 KiB in all.
+const RECENT: usize = 32768 / PARTS;
 
 /// Where a flow stands.
 struct Place {
@@ -86,12 +94,7 @@ pub(super) struct Flows {
 impl Activity {
     /// With a secret for the hash function.
     pub(super) fn new(seed: u64) -> Self {
-        Activity {
-            hash: FlowHash::new(HashKey::from_seed(seed)),
-            flows: Vec::new(),
-            index: HashTable::new(),
-            recent: Box::new([0; RECENT]),
-        }
+        Activity { hash: FlowHash::new(HashKey::from_seed(seed)), parts: std::array::from_fn(|_| Part::new()) }
     }
 
     /// Adds packets with their numbers. The lower address of each is taken for the protected one: see
@@ -102,13 +105,11 @@ impl Activity {
         for burst in packets.chunks(BURST) {
             for ((packet, _), hash) in burst.iter().zip(&mut hashes) {
                 *hash = self.hash.hash(&packet.flow_key());
-                let flow = self.flows.as_ptr().wrapping_add(self.recent[*hash as usize % RECENT] as usize);
-                prefetch_line(flow);
-                // It may begin in one line and end in the next.
-                prefetch_line(flow.cast::<u8>().wrapping_add(size_of::<(FlowKey, Flow)>() - 1));
+                self.parts[part_of(*hash)].prefetch(*hash);
             }
             for ((packet, number), hash) in burst.iter().zip(hashes) {
-                self.add_to(packet.flow_key(), hash, Flow::seen(packet, packet.direction().index(), *number));
+                let seen = Flow::seen(packet, packet.direction().index(), *number);
+                self.parts[part_of(hash)].add(packet.flow_key(), hash, seen);
             }
         }
     }
@@ -119,11 +120,94 @@ impl Activity {
         if packet.local_addr() > packet.remote_addr() {
             (key, direction) = (key.flipped(), 1 - direction);
         }
-        self.add_to(key, self.hash.hash(&key), Flow::seen(packet, direction, number));
+        let hash = self.hash.hash(&key);
+        self.parts[part_of(hash)].add(key, hash, Flow::seen(packet, direction, number));
+    }
+
+    /// Adds what another, of the same seed, has counted.
+    pub(super) fn merge(&mut self, other: Activity) {
+        let Activity { hash, parts } = self;
+        parts.par_iter_mut().zip(other.parts).for_each(|(mine, other)| mine.merge(other, hash));
+    }
+
+    /// Every flow's key, by the lower address, and its packets.
+    pub(super) fn packets(&self) -> impl Iterator<Item = (&FlowKey, u64)> + Clone + Sync {
+        self.parts.iter().flat_map(|part| &part.flows).map(|(key, flow)| (key, flow.packets))
+    }
+
+    /// Forgets the packets of some flows; on several cores, each with counts of its own.
+    pub(super) fn keep<C: Default + Send>(&mut self, keeps: impl Fn(&mut C, &FlowKey, u64) -> bool + Sync) -> Vec<C> {
+        let count = |part: &mut Part| {
+            let mut counts = C::default();
+            for (key, flow) in &mut part.flows {
+                if !keeps(&mut counts, key, flow.packets) {
+                    *flow = Flow::NONE;
+                }
+            }
+            counts
+        };
+        self.parts.par_iter_mut().map(count).collect()
+    }
+
+    pub(super) fn describe(&self) -> Flows {
+        let parts: Vec<Described> = self.parts.par_iter().map(Part::describe).collect();
+        // Stable sorting, since it finds that the parts are sorted.
+        let all = |times: fn(&Described) -> &[u64]| {
+            let mut all: Vec<u64> = parts.iter().flat_map(times).copied().collect();
+            all.sort();
+            all
+        };
+        let (mut starts, mut ends) = rayon::join(|| all(|part| &part.starts), || all(|part| &part.ends));
+        let (Some(first_ns), Some(last_ns)) = (starts.first().copied(), ends.last().copied()) else {
+            return Flows::default();
+        };
+        starts.iter_mut().chain(&mut ends).for_each(|time_ns| *time_ns -= first_ns);
+        let span_ns = last_ns - first_ns;
+        Flows {
+            flows: starts.len(),
+            largest: parts.iter().map(|part| part.largest).max().unwrap_or(0),
+            one_sided: parts.iter().map(|part| part.one_sided).sum(),
+            midstream: parts.iter().map(|part| part.midstream).sum(),
+            peak_concurrent: peak(&starts, &ends),
+            new_per_s: starts.len() as f64 / (span_ns as f64 / SECOND_NS as f64).max(1.0),
+            peak_new_per_s: most_in_a_second(&starts),
+            over_time: moments(&starts, &ends, span_ns),
+        }
+    }
+}
+
+/// What is said of a part's flows; their times sorted.
+#[derive(Default)]
+struct Described {
+    starts: Vec<u64>,
+    ends: Vec<u64>,
+    largest: u64,
+    one_sided: usize,
+    midstream: usize,
+}
+
+/// The part that a flow is in: by bits of its hash that neither choose a recent place nor go into the index.
+#[inline(always)]
+fn part_of(hash: u64) -> usize {
+    hash as usize >> 24 & (PARTS - 1)
+}
+
+impl Part {
+    fn new() -> Self {
+        Part { flows: Vec::new(), index: HashTable::new(), recent: Box::new([0; RECENT]) }
+    }
+
+    /// Asks for the flow that this hash had last.
+    #[inline(always)]
+    fn prefetch(&self, hash: u64) {
+        let flow = self.flows.as_ptr().wrapping_add(self.recent[hash as usize % RECENT] as usize);
+        prefetch_line(flow);
+        // It may begin in one line and end in the next.
+        prefetch_line(flow.cast::<u8>().wrapping_add(size_of::<(FlowKey, Flow)>() - 1));
     }
 
     #[inline(always)]
-    fn add_to(&mut self, key: FlowKey, hash: u64, seen: Flow) {
+    fn add(&mut self, key: FlowKey, hash: u64, seen: Flow) {
         let recent = &mut self.recent[hash as usize % RECENT];
         if let Some((known, flow)) = self.flows.get_mut(*recent as usize)
             && *known == key
@@ -152,53 +236,34 @@ impl Activity {
         };
     }
 
-    /// Adds what another has counted.
-    pub(super) fn merge(&mut self, other: Activity) {
+    fn describe(&self) -> Described {
+        let mut described = Described::default();
+        for (_, flow) in self.flows.iter().filter(|(_, flow)| flow.packets > 0) {
+            described.starts.push(flow.first_ns);
+            described.ends.push(flow.last_ns);
+            described.largest = described.largest.max(flow.packets);
+            described.one_sided += usize::from(flow.directions != 3);
+            described.midstream += usize::from(flow.midstream);
+        }
+        described.starts.sort_unstable();
+        described.ends.sort_unstable();
+        described
+    }
+
+    fn merge(&mut self, other: Part, hash: &FlowHash) {
         let (other, mine) = match other.flows.len() > self.flows.len() {
-            true => (std::mem::replace(self, other), &mut *self),
+            true => (std::mem::replace(self, other), self),
             false => (other, self),
         };
-        other.flows.into_iter().for_each(|(key, flow)| mine.add_to(key, mine.hash.hash(&key), flow));
-    }
-
-    /// Every flow's key, by the lower address, and its packets.
-    pub(super) fn packets(&self) -> impl Iterator<Item = (&FlowKey, u64)> {
-        self.flows.iter().map(|(key, flow)| (key, flow.packets))
-    }
-
-    /// Keeps some flows. Others can still be added.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&FlowKey, u64) -> bool) {
-        self.flows.retain(|(key, flow)| keep(key, flow.packets));
-        self.index.clear();
-        let places = (0..).zip(&self.flows).map(|(at, (key, _))| (at, (self.hash.hash(key) >> 32) as u32));
-        for (flow, hash) in places {
-            self.index.insert_unique(spread(hash), Place { flow, hash }, Place::hash);
-        }
-    }
-
-    pub(super) fn describe(&self) -> Flows {
-        let mut starts: Vec<u64> = self.flows.iter().map(|(_, flow)| flow.first_ns).collect();
-        let mut ends: Vec<u64> = self.flows.iter().map(|(_, flow)| flow.last_ns).collect();
-        rayon::join(|| starts.par_sort_unstable(), || ends.par_sort_unstable());
-        let (Some(first_ns), Some(last_ns)) = (starts.first().copied(), ends.last().copied()) else {
-            return Flows::default();
-        };
-        starts.iter_mut().chain(&mut ends).for_each(|time_ns| *time_ns -= first_ns);
-        let span_ns = last_ns - first_ns;
-        Flows {
-            flows: starts.len(),
-            largest: self.flows.iter().map(|(_, flow)| flow.packets).max().unwrap_or(0),
-            one_sided: self.flows.iter().filter(|(_, flow)| flow.directions != 3).count(),
-            midstream: self.flows.iter().filter(|(_, flow)| flow.midstream).count(),
-            peak_concurrent: peak(&starts, &ends),
-            new_per_s: starts.len() as f64 / (span_ns as f64 / SECOND_NS as f64).max(1.0),
-            peak_new_per_s: most_in_a_second(&starts),
-            over_time: moments(&starts, &ends, span_ns),
-        }
+        other.flows.into_iter().for_each(|(key, flow)| mine.add(key, hash.hash(&key), flow));
     }
 }
 
 impl Flow {
+    /// No packet: whatever is added to it is all there is.
+    const NONE: Flow =
+        Flow { packets: 0, first_ns: u64::MAX, last_ns: 0, first: u64::MAX, midstream: false, directions: 0 };
+
     /// A flow of one packet.
     #[inline(always)]
     fn seen(packet: &Packet, direction: usize, number: u64) -> Self {

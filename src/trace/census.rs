@@ -41,13 +41,39 @@ struct Kept {
 pub(super) struct Found {
     /// Flows of the evaluated packets.
     pub(super) activity: Activity,
+    pub(super) packets: Counts,
+    pub(super) fragments: u64,
+    pub(super) datagrams: usize,
+}
+
+/// Packets, evaluated and not.
+#[derive(Default)]
+pub(super) struct Counts {
     pub(super) evaluated: u64,
     pub(super) ignored: BTreeMap<Ignored, u64>,
     /// Evaluated packets by protocol.
     pub(super) protocols: BTreeMap<u8, u64>,
     pub(super) ipv6: u64,
-    pub(super) fragments: u64,
-    pub(super) datagrams: usize,
+}
+
+impl Counts {
+    fn evaluate(&mut self, protocol: u8, is_ipv6: bool, packets: u64) {
+        self.evaluated += packets;
+        *self.protocols.entry(protocol).or_default() += packets;
+        self.ipv6 += if is_ipv6 { packets } else { 0 };
+    }
+
+    fn ignore(&mut self, why: Ignored, packets: u64) {
+        *self.ignored.entry(why).or_default() += packets;
+    }
+
+    fn and(mut self, other: Counts) -> Self {
+        self.evaluated += other.evaluated;
+        self.ipv6 += other.ipv6;
+        other.ignored.into_iter().for_each(|(why, n)| self.ignore(why, n));
+        other.protocols.into_iter().for_each(|(protocol, n)| *self.protocols.entry(protocol).or_default() += n);
+        self
+    }
 }
 
 impl Census {
@@ -116,39 +142,29 @@ impl Census {
 
     /// What may be protected.
     pub(super) fn guess(&self) -> Vec<IpNet> {
+        let of_kept = |kept: &Kept| Some((ends(&kept.bytes, kept.link_type, kept.wire_len).ok()?, 1));
+        let kept: Vec<_> = self.kept.iter().filter_map(of_kept).collect();
         let flows = self.activity.packets().map(|(key, packets)| (key.ends(), packets));
-        let kept =
-            self.kept.iter().filter_map(|kept| Some((ends(&kept.bytes, kept.link_type, kept.wire_len).ok()?, 1)));
-        guess::inside(flows.chain(kept))
+        guess::inside(&flows.chain(kept.iter().copied()))
     }
 
     /// Sorts out what is evaluated if this is protected.
-    pub(super) fn evaluate(self, inside: &Inside) -> Found {
-        let mut found = Found {
-            activity: self.activity,
-            evaluated: 0,
-            ignored: self.ignored,
-            protocols: BTreeMap::new(),
-            ipv6: 0,
-            fragments: 0,
-            datagrams: 0,
-        };
-        let Found { activity, evaluated, ignored, protocols, ipv6, .. } = &mut found;
-        activity.retain(|key, packets| {
+    pub(super) fn evaluate(mut self, inside: &Inside) -> Found {
+        let counts = self.activity.keep(|counts: &mut Counts, key, packets| {
             let (one, other) = key.ends();
-            let why = match inside.ends(one, other) {
-                (true, true) => Ignored::BothInside,
-                (false, false) => Ignored::NeitherInside,
+            match inside.ends(one, other) {
+                (true, true) => counts.ignore(Ignored::BothInside, packets),
+                (false, false) => counts.ignore(Ignored::NeitherInside, packets),
                 _ => {
-                    *evaluated += packets;
-                    *protocols.entry(key.protocol()).or_default() += packets;
-                    *ipv6 += if key.is_ipv6() { packets } else { 0 };
+                    counts.evaluate(key.protocol(), key.is_ipv6(), packets);
                     return true;
                 }
-            };
-            *ignored.entry(why).or_default() += packets;
+            }
             false
         });
+        let ignored = Counts { ignored: self.ignored, ..Counts::default() };
+        let packets = counts.into_iter().fold(ignored, Counts::and);
+        let mut found = Found { activity: self.activity, packets, fragments: 0, datagrams: 0 };
         found.add_kept(&self.kept, inside);
         found
     }
@@ -161,13 +177,11 @@ impl Found {
             let mut packet = match decode(bytes, *link_type, *wire_len, *time_ns, inside) {
                 Ok(packet) => packet,
                 Err(why) => {
-                    *self.ignored.entry(why).or_default() += 1;
+                    self.packets.ignore(why, 1);
                     continue;
                 }
             };
-            self.evaluated += 1;
-            *self.protocols.entry(packet.outer_protocol()).or_default() += 1;
-            self.ipv6 += u64::from(packet.is_ipv6());
+            self.packets.evaluate(packet.outer_protocol(), packet.is_ipv6(), 1);
             self.activity.add(&packet, *number);
             if packet.has(flags::FRAGMENT) {
                 self.fragments += 1;

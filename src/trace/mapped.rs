@@ -1,7 +1,7 @@
 //! Mapped files that may be cut while they are read.
 //!
-//! Reading beyond the end of a file that shrank after it was mapped raises SIGBUS, which ends a program. Copying the
-//! file instead would cost more than finding its frames. So the signal is caught: what is gone reads as zeros, and who
+//! Reading beyond the end of a file that shrank after it was mapped raises SIGBUS, which ends a program. What is kept for a
+//! whole replay would need twice the memory if it were copied. So the signal is caught: what is gone reads as zeros, and who
 //! reads looks at the file's length afterwards. On systems other than Linux, the signal is not caught.
 
 use memmap2::Mmap;
@@ -28,15 +28,6 @@ impl Mapped {
             _guard: Some(guard::Guard::over(&map)),
             map,
         })
-    }
-
-    /// Maps the pages of a part at once, where the system can (Linux 5.14). Elsewhere, and what is gone of the file, page
-    /// by page as they are read.
-    pub(super) fn populate(&self, from: usize, len: usize) {
-        #[cfg(target_os = "linux")]
-        let _ = self.map.advise_range(memmap2::Advice::PopulateRead, from, len);
-        #[cfg(not(target_os = "linux"))]
-        let _ = (from, len);
     }
 
     /// Memory that no file can take away.

@@ -4,11 +4,12 @@
 //! what a pipe gave is held.
 
 use super::chunk::Chunk;
+use super::excerpt::Excerpt;
 use super::filter::Matcher;
 use super::record::{Records, Stop};
+use super::regions::Regions;
 use super::source::Source;
 use super::stream::{self, Reader};
-use super::windows::Windows;
 use super::{Capture, Cut, Filter, Frame, Frames, Summary, TraceError};
 use crate::measure::Busy;
 use crate::packet::{Decap, View, innermost};
@@ -17,8 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Frames that follow each other.
 pub struct Batch<'a> {
-    /// Number of the first, from 1; where a filter leaves frames out, it may be less, but not more than those of later
-    /// batches.
+    /// A number of the first: each next one is one more, and those of later batches are more.
     pub first: u64,
     /// The frames.
     pub frames: &'a [Frame],
@@ -28,7 +28,8 @@ pub struct Batch<'a> {
 
 #[derive(Clone, Copy)]
 enum Bytes<'a> {
-    File(&'a [u8]),
+    /// Bytes of a file from this place on.
+    File(&'a [u8], usize),
     Chunks(&'a [Arc<Chunk>]),
     List(&'a Frames<'a>),
 }
@@ -51,12 +52,12 @@ impl Batch<'_> {
 impl<'a> Bytes<'a> {
     #[inline(always)]
     fn of(self, frame: &Frame) -> &'a [u8] {
-        let bytes: &[u8] = match self {
-            Bytes::File(bytes) => bytes,
-            Bytes::Chunks(parts) => &parts[frame.part as usize],
+        let (bytes, from): (&[u8], usize) = match self {
+            Bytes::File(bytes, from) => (bytes, from),
+            Bytes::Chunks(parts) => (&parts[frame.part as usize], 0),
             Bytes::List(frames) => return frames.bytes(frame),
         };
-        let start = frame.offset as usize;
+        let start = frame.offset as usize - from;
         &bytes[start..start + frame.captured as usize]
     }
 }
@@ -65,8 +66,8 @@ impl<'a> Bytes<'a> {
 const CHUNK: usize = 4096;
 
 impl Capture {
-    /// Calls `work` for all frames, on so many threads, each with a state of its own. Batches come in any order; within
-    /// one thread, in trace order.
+    /// Calls `work` for all frames, on so many threads, each with a state of its own. Batches come in any order. If it turns
+    /// out that a file has to be read otherwise, all begins anew, with new states.
     ///
     /// Gives the states, and what the capture says of itself.
     pub fn scan<S: Send>(
@@ -75,72 +76,77 @@ impl Capture {
         new: impl Fn() -> S + Sync,
         work: impl Fn(&mut S, &Batch) + Sync,
     ) -> Result<(Vec<S>, Summary), TraceError> {
-        match self.sources.as_slice() {
-            [source] if source.origin.packing.is_none() => {
-                let (states, mut summary) = loop {
-                    // Of a file that is cut meanwhile, the lost end reads as zeros: what is left is read again.
-                    let len = source.length_now();
-                    let found = self.scan_file(source, len, threads, &new, &work)?;
-                    if source.length_now() >= len {
-                        break found;
-                    }
-                };
-                summary.changes.extend(source.change());
-                summary.skipped.clone_from(&self.skipped);
-                Ok((states, summary))
-            }
-            sources if sources.iter().all(Source::is_regular) => self.scan_streams(threads, &new, &work),
-            _ => {
-                let mut frames = self.frames()?;
-                if let Some(filter) = &self.filter {
-                    frames.keep(filter);
-                }
-                let states = scan_list(&frames, self.decap, threads, &new, &work);
-                Ok((states, frames.summary().clone()))
-            }
+        if let [source] = self.sources.as_slice()
+            && let Some(found) = self.scan_regions(source, threads, &new, &work)?
+        {
+            return Ok(found);
         }
+        if self.sources.iter().all(Source::is_regular) {
+            return self.scan_streams(threads, &new, &work);
+        }
+        let mut frames = self.frames()?;
+        if let Some(filter) = &self.filter {
+            frames.keep(filter);
+        }
+        let states = scan_list(&frames, self.decap, threads, &new, &work);
+        Ok((states, frames.summary().clone()))
     }
 
-    /// Of a plain file: framed on all threads.
-    fn scan_file<S: Send>(
+    /// Of a plain pcap file: framed on all threads. `None` if it is not one, or cannot be read so.
+    fn scan_regions<S: Send>(
         &self,
         source: &Source,
-        len: usize,
         threads: usize,
         new: &(impl Fn() -> S + Sync),
         work: &(impl Fn(&mut S, &Batch) + Sync),
-    ) -> Result<(Vec<S>, Summary), TraceError> {
-        let bytes = &source.bytes[..len];
-        let begin = || Records::begin(bytes).map_err(|why| source.origin.no_records(why, bytes));
-        let windows = Windows::new(source, bytes, begin()?);
-        let run = || -> Result<(S, Selected), TraceError> {
-            let (mut state, mut selected) = (new(), Selected::of(self.filter.as_ref()));
-            let mut window = Windows::window(begin()?.0);
-            while windows.next(&mut window) {
-                let bytes = Bytes::File(bytes);
-                selected.take(window.first, &mut window.frames, bytes);
-                work(&mut state, &Batch { first: window.first, frames: &window.frames, bytes, decap: self.decap });
-            }
-            Ok((state, selected))
-        };
-        let results = on_threads(threads, run).into_iter().collect::<Result<Vec<_>, _>>()?;
-        let turn = windows.end();
-        let (states, mut summary) = all_selected(results);
-        summary.format = turn.records.name();
-        summary.snaplen = turn.records.snaplen();
-        summary.bad_blocks = turn.records.bad_blocks();
-        let reason = match turn.stop {
-            None | Some(Stop::End) => None,
-            Some(Stop::More { needed }) => {
-                Some(format!("a record needs {needed} bytes where {} are left", len - turn.at))
-            }
-            Some(Stop::Damaged(reason)) => Some(reason),
-        };
-        if let Some(reason) = reason {
-            let (path, packets) = (source.origin.path.clone(), summary.packets);
-            summary.cuts.push(Cut { path, offset: turn.at as u64, reason, packets });
+    ) -> Result<Option<(Vec<S>, Summary)>, TraceError> {
+        if source.origin.packing.is_some() {
+            return Ok(None);
         }
-        Ok((states, summary))
+        loop {
+            let len = source.length_now();
+            let bytes = &source.bytes[..len];
+            let begun = Records::begin(bytes).map_err(|why| source.origin.no_records(why, bytes))?;
+            let (Records::Pcap(format), begin) = begun else { return Ok(None) };
+            let regions = Regions::new(bytes, format, begin, threads);
+            let started = AtomicUsize::new(0);
+            let run = || {
+                let thread = started.fetch_add(1, Relaxed);
+                let (mut state, mut selected) = (new(), Selected::of(self.filter.as_ref()));
+                let (mut excerpt, mut frames, mut runs) = (Excerpt::new(source, bytes), Vec::new(), Vec::new());
+                while let Some(region) = regions.take(thread) {
+                    let found = regions.walk(region, &mut excerpt, &mut frames, |first, frames, (bytes, from)| {
+                        let bytes = Bytes::File(bytes, from);
+                        selected.take(first, frames, bytes);
+                        work(&mut state, &Batch { first, frames, bytes, decap: self.decap });
+                    });
+                    runs.extend(found);
+                }
+                (runs, (state, selected))
+            };
+            let (runs, results): (Vec<_>, Vec<_>) = on_threads(threads, run).into_iter().unzip();
+            let end = regions.end(runs.into_iter().flatten().collect());
+            if source.length_now() < len {
+                // Of a file that is cut meanwhile, the lost end reads as zeros: what is left is read again.
+                continue;
+            }
+            let Some((at, stop)) = end else { return Ok(None) };
+            let (states, mut summary) = all_selected(results);
+            summary.format = regions.format().name();
+            summary.snaplen = regions.format().snaplen;
+            let reason = match stop {
+                Stop::End => None,
+                Stop::More { needed } => Some(format!("a record needs {needed} bytes where {} are left", len - at)),
+                Stop::Damaged(reason) => Some(reason),
+            };
+            if let Some(reason) = reason {
+                let (path, packets) = (source.origin.path.clone(), summary.packets);
+                summary.cuts.push(Cut { path, offset: at as u64, reason, packets });
+            }
+            summary.changes.extend(source.change());
+            summary.skipped.clone_from(&self.skipped);
+            return Ok(Some((states, summary)));
+        }
     }
 
     /// Of any files: framed by whichever thread asks for more, in memory that does not grow with them.

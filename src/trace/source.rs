@@ -89,11 +89,30 @@ impl Source {
         self.file.is_some()
     }
 
-    /// Maps the pages of a part of the file, which is about to be read.
-    pub(super) fn populate(&self, from: usize, len: usize) {
-        if let Bytes::Mapped(map) = &self.bytes {
-            map.populate(from, len.min(map.len() - from));
+    /// True if parts can be copied without being mapped.
+    pub(super) fn can_be_copied(&self) -> bool {
+        cfg!(unix) && self.file.is_some()
+    }
+
+    /// Copies a part of the file. What the file has lost since it was opened is zeros, as in the map.
+    pub(super) fn copy(&self, from: usize, into: &mut [u8]) -> io::Result<()> {
+        #[cfg(unix)]
+        if let Some(file) = &self.file {
+            use std::os::unix::fs::FileExt;
+            let mut done = 0;
+            while done < into.len() {
+                match file.read_at(&mut into[done..], (from + done) as u64) {
+                    Ok(0) => break,
+                    Ok(count) => done += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            into[done..].fill(0);
+            return Ok(());
         }
+        into.copy_from_slice(&self.bytes[from..from + into.len()]);
+        Ok(())
     }
 
     /// How many of its bytes are still there.
