@@ -88,7 +88,7 @@ impl<'w> Setup for SpinningSetup<'w> {
         vec![Spinning { inner, clock, share: *share, left: *packets, started: None }]
     }
 
-    fn renew(&mut self) {
+    fn renew(&mut self, _: &mut Random) {
         self.table = PerCore::new(self.workload.geometry, self.workload.config.on_full, |_| true);
     }
 }

@@ -7,9 +7,10 @@ use crate::cli;
 use crate::engine::registry::{self, EngineInfo, Kind};
 use crate::engine::{Decision, Engine, Stamp, Tag};
 use crate::measure::Variant;
+use crate::measure::statistics::Random;
 use crate::packet::Packet;
 use crate::replay::streamed::{Serve, served_of};
-use crate::replay::{Job, Setup, Workload};
+use crate::replay::{Job, Movable, Setup, Workload};
 use crate::table::TableCounters;
 use std::process::ExitCode;
 
@@ -194,14 +195,14 @@ pub fn serve<'w, E: OwnEngine<'w> + 'w>(workload: &'w Workload, cores: usize, bu
 
 struct OwnSetup<'w, E> {
     workload: &'w Workload,
-    engines: Vec<E>,
+    engines: Vec<Movable<E>>,
 }
 
 impl<'w, E: OwnEngine<'w>> OwnSetup<'w, E> {
     fn new(workload: &'w Workload, cores: usize) -> Self {
         let engines = E::one_a_core(workload, cores);
         assert_eq!(engines.len(), cores, "{}: `one_a_core` must make one engine for each core", E::NAME);
-        OwnSetup { workload, engines }
+        OwnSetup { workload, engines: engines.into_iter().map(Movable::new).collect() }
     }
 }
 
@@ -212,16 +213,18 @@ impl<'w, E: OwnEngine<'w>> Setup for OwnSetup<'w, E> {
         Self: 'a;
 
     fn engines(&mut self) -> Vec<Self::Engine<'_>> {
-        self.engines.iter_mut().for_each(E::clear);
-        self.engines.iter_mut().map(|engine| Borrowed { engine, life: std::marker::PhantomData }).collect()
+        self.engines.iter_mut().for_each(|engine| engine.get_mut().clear());
+        let borrowed = |engine| Borrowed { engine, life: std::marker::PhantomData };
+        self.engines.iter_mut().map(Movable::get_mut).map(borrowed).collect()
     }
 
-    fn renew(&mut self) {
+    fn renew(&mut self, random: &mut Random) {
         *self = OwnSetup::new(self.workload, self.engines.len());
+        self.engines.iter_mut().for_each(|engine| engine.put_elsewhere(random));
     }
 
     fn table_bytes(&self) -> u64 {
-        self.engines.iter().map(E::bytes).sum()
+        self.engines.iter().map(|engine| engine.get().bytes()).sum()
     }
 }
 

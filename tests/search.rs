@@ -6,6 +6,7 @@ use assert_cmd::Command;
 use common::*;
 use ctbench::engine::Decision;
 use ctbench::measure::search::{Criterion, Goal, SearchPlan};
+use ctbench::measure::statistics::Random;
 use ctbench::measure::{Budget, Clock, Expected, Noise, Stop, Trials, Variant};
 use ctbench::replay::{Mode, Pass};
 use serde_json::Value;
@@ -145,7 +146,7 @@ impl Variant for Instant {
         }
     }
 
-    fn renew(&mut self) {
+    fn renew(&mut self, _: &mut Random) {
         self.moves.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(self.a_move_takes);
     }

@@ -16,8 +16,8 @@ pub trait Variant {
     /// One pass.
     fn pass(&mut self, mode: Mode, buffers: Vec<Vec<Decision>>) -> Pass;
 
-    /// Puts the tables elsewhere in memory, if it can.
-    fn renew(&mut self) {}
+    /// Puts the tables elsewhere in memory, and all that leads to them, if it can.
+    fn renew(&mut self, _random: &mut Random) {}
 
     /// The digest of a pass's decisions.
     fn digest(&self, lanes: &[Vec<Decision>]) -> u64;
@@ -173,7 +173,7 @@ impl<'a> Trials<'a> {
             self.warm_up(variant.as_mut(), &mut buffers[i], &expected[i], &mut measured[i], warm_up_ns);
         }
         let shortest_ns = throughput_until / MAX_BLOCKS;
-        let moves = self.can_move(variants, &mut buffers, expected, &mut measured, throughput_until);
+        let moves = self.can_move(variants, &mut buffers, expected, &mut measured, throughput_until, &mut random);
         let mut passes: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
         let mut blocks = 0;
         while !self.stop.is_asked()
@@ -182,7 +182,7 @@ impl<'a> Trials<'a> {
             let started_ns = self.spent_ns();
             if moves {
                 random.shuffle(&mut order);
-                self.move_tables(&order, variants, &mut buffers, expected, &mut measured, u64::MAX);
+                self.move_tables(&order, variants, &mut buffers, expected, &mut measured, u64::MAX, &mut random);
             }
             let moved_ns = self.spent_ns() - started_ns;
             let mut rounds = 0;
@@ -222,6 +222,7 @@ impl<'a> Trials<'a> {
     /// Where a table lies in memory makes the same engine faster or slower by some percent, for as long as it lies there:
     /// so tables move before each block, and the interval over blocks covers that. Half of the time may go into moving;
     /// where the tables are so large that this would leave too few blocks, they stay. Moves them once, to know.
+    #[allow(clippy::too_many_arguments)] // What a run is made of.
     fn can_move(
         &self,
         variants: &mut [Box<dyn Variant + '_>],
@@ -229,14 +230,16 @@ impl<'a> Trials<'a> {
         expected: &[Expected],
         measured: &mut [Measured],
         until_ns: u64,
+        random: &mut Random,
     ) -> bool {
         let order: Vec<usize> = (0..variants.len()).collect();
         let within_ns = until_ns.saturating_sub(self.spent_ns()) / (2 * MIN_MOVES);
-        self.move_tables(&order, variants, buffers, expected, measured, within_ns)
+        self.move_tables(&order, variants, buffers, expected, measured, within_ns, random)
     }
 
     /// Moves all tables, in this order, each followed by a pass that no figure knows of, since its memory is new. False: that
     /// took longer than this, and it stopped there.
+    #[allow(clippy::too_many_arguments)] // What a run is made of.
     fn move_tables(
         &self,
         order: &[usize],
@@ -245,10 +248,11 @@ impl<'a> Trials<'a> {
         expected: &[Expected],
         measured: &mut [Measured],
         within_ns: u64,
+        random: &mut Random,
     ) -> bool {
         let started = self.clock.raw();
         for &i in order {
-            variants[i].renew();
+            variants[i].renew(random);
             let pass = variants[i].pass(Mode::Throughput, Vec::new());
             self.check(variants[i].as_mut(), pass, &mut buffers[i], &expected[i], &mut measured[i]);
             if self.clock.ns(started, self.clock.raw()) > within_ns || self.stop.is_asked() {

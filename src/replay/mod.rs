@@ -4,6 +4,7 @@
 //! [`pass()`] is THE loop: it replays a steered trace once, through one engine a core.
 
 mod demand;
+mod movable;
 mod order;
 mod paced;
 mod pass;
@@ -15,6 +16,7 @@ mod wire;
 mod world;
 
 pub use demand::Peak;
+pub(crate) use movable::Movable;
 pub use paced::{Pace, Paced, Rate};
 pub use pass::{Job, Mode, Pass, Setup, pass};
 pub use pool::Pool;

@@ -4,6 +4,7 @@ use super::order::{Progress, Turns};
 use super::paced::{Pace, Paced, due_times, replay_lane_paced};
 use super::{Lane, Pool, Steered};
 use crate::engine::{Decision, Engine, NoStamps, Stamp, Tag};
+use crate::measure::statistics::Random;
 use crate::measure::{Clock, Instructions, Noise, Recorder, Recording, Slots, Stamping, Watch};
 use crate::packet::Packet;
 use crate::table::TableCounters;
@@ -21,8 +22,8 @@ pub trait Setup: Send {
     fn engines(&mut self) -> Vec<Self::Engine<'_>>;
 
     /// Makes the tables anew, in other memory than before. Not timed. Does nothing unless a setup says otherwise: its
-    /// engines then stay where they are.
-    fn renew(&mut self) {}
+    /// engines then stay where they are, but for what lies in the setup itself, which was moved.
+    fn renew(&mut self, _random: &mut Random) {}
 
     /// Bytes of table memory.
     fn table_bytes(&self) -> u64 {

@@ -1,12 +1,14 @@
 //! From an engine's name to something that can be replayed.
 
 use super::World;
+use super::movable::Movable;
 use super::world::Form;
 use super::{Job, Mode, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer};
 use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
 use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Tag, Verdict};
+use crate::measure::statistics::Random;
 use crate::measure::{Clock, Span, Variant};
 use crate::own::Build;
 use crate::packet::Packet;
@@ -169,7 +171,7 @@ impl Workload {
         clock: &'a Clock,
         burst: usize,
     ) -> Box<dyn Variant + 'a> {
-        Box::new(Prepared { workload: self, job: Job { steered, pool, burst, clock }, setup })
+        Box::new(Prepared { workload: self, job: Job { steered, pool, burst, clock }, setup: Movable::new(setup) })
     }
 
     /// What the reference says, in trace order: the stateful one over the groups, or the stateless
@@ -293,7 +295,7 @@ impl Workload {
         table: impl Fn(&dyn Fn(u32) -> bool) -> T + Send + 'a,
     ) -> Option<U::Made> {
         let make = move || (0..cores).map(|core| table(&|shard| shard as usize % cores == core)).collect::<Vec<T>>();
-        let (tables, make) = (make(), Box::new(make));
+        let (tables, make) = (make().into_iter().map(Movable::new).collect(), Box::new(make));
         Some(user.setup(OwnedSetup { parts: self.parts::<R>()?, tables, make, allowance: self.allowance() }))
     }
 
@@ -374,7 +376,7 @@ impl<'w, R: Form> Setup for StatelessSetup<'w, R> {
 
 struct OwnedSetup<'w, R, T> {
     parts: Parts<'w, R>,
-    tables: Vec<T>,
+    tables: Vec<Movable<T>>,
     make: Box<dyn Fn() -> Vec<T> + Send + 'w>,
     allowance: Option<Allowance>,
 }
@@ -387,17 +389,18 @@ impl<'w, R: Form, T: OwnedTable> Setup for OwnedSetup<'w, R, T> {
     fn engines(&mut self) -> Vec<Self::Engine<'_>> {
         let OwnedSetup { parts, tables, allowance, .. } = self;
         allowance.iter_mut().for_each(Allowance::clear);
-        tables.iter_mut().for_each(T::clear);
-        tables.iter_mut().map(|table| parts.engine(table.owner(), allowance.as_ref())).collect()
+        tables.iter_mut().for_each(|table| table.get_mut().clear());
+        tables.iter_mut().map(|table| parts.engine(table.get_mut().owner(), allowance.as_ref())).collect()
     }
-    fn renew(&mut self) {
-        self.tables = (self.make)();
+    fn renew(&mut self, random: &mut Random) {
+        self.tables = (self.make)().into_iter().map(Movable::new).collect();
+        self.tables.iter_mut().for_each(|table| table.put_elsewhere(random));
     }
     fn table_bytes(&self) -> u64 {
-        self.tables.iter().map(T::bytes).sum()
+        self.tables.iter().map(|table| table.get().bytes()).sum()
     }
     fn huge_bytes(&self) -> Option<u64> {
-        self.tables.iter().map(T::huge_bytes).sum()
+        self.tables.iter().map(|table| table.get().huge_bytes()).sum()
     }
 }
 
@@ -419,7 +422,7 @@ impl<'w, R: Form, T: SharedTable> Setup for SharedSetup<'w, R, T> {
         self.allowance.iter_mut().for_each(Allowance::clear);
         (0..self.cores).map(|_| self.parts.engine(self.table.worker(), self.allowance.as_ref())).collect()
     }
-    fn renew(&mut self) {
+    fn renew(&mut self, _: &mut Random) {
         self.table = (self.make)();
     }
     fn table_bytes(&self) -> u64 {
@@ -460,7 +463,7 @@ impl<'w> Setup for ReferenceSetup<'w> {
 struct Prepared<'a, S> {
     workload: &'a Workload,
     job: Job<'a>,
-    setup: S,
+    setup: Movable<S>,
 }
 
 /// What becomes of an engine's setup.
@@ -485,7 +488,7 @@ impl<'a> Use<'a> for Preloaded<'a> {
     type Made = Box<dyn Variant + 'a>;
 
     fn setup<S: Setup + 'a>(self, setup: S) -> Box<dyn Variant + 'a> {
-        Box::new(Prepared { workload: self.workload, job: self.job, setup })
+        Box::new(Prepared { workload: self.workload, job: self.job, setup: Movable::new(setup) })
     }
 
     fn own(self, workload: &'a Workload, _: usize, build: Build) -> Box<dyn Variant + 'a> {
@@ -495,11 +498,12 @@ impl<'a> Use<'a> for Preloaded<'a> {
 
 impl<S: Setup> Variant for Prepared<'_, S> {
     fn pass(&mut self, mode: Mode, buffers: Vec<Vec<Decision>>) -> Pass {
-        pass(&self.job, &mut self.setup, mode, buffers)
+        pass(&self.job, self.setup.get_mut(), mode, buffers)
     }
 
-    fn renew(&mut self) {
-        self.setup.renew();
+    fn renew(&mut self, random: &mut Random) {
+        self.setup.put_elsewhere(random);
+        self.setup.get_mut().renew(random);
     }
 
     fn digest(&self, lanes: &[Vec<Decision>]) -> u64 {
@@ -515,10 +519,10 @@ impl<S: Setup> Variant for Prepared<'_, S> {
     }
 
     fn table_bytes(&self) -> u64 {
-        self.setup.table_bytes()
+        self.setup.get().table_bytes()
     }
 
     fn huge_bytes(&self) -> Option<u64> {
-        self.setup.huge_bytes()
+        self.setup.get().huge_bytes()
     }
 }
