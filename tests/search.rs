@@ -10,10 +10,11 @@ use ctbench::measure::statistics::Random;
 use ctbench::measure::{Budget, Clock, Expected, Noise, Stop, Trials, Variant};
 use ctbench::replay::{Mode, Pass};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
@@ -128,10 +129,14 @@ fn searches_that_make_no_sense_say_so() {
 struct Instant {
     moves: Arc<AtomicUsize>,
     a_move_takes: Duration,
+    /// Who has passed, in order, and its own name in there.
+    passes: Arc<Mutex<Vec<usize>>>,
+    name: usize,
 }
 
 impl Variant for Instant {
     fn pass(&mut self, mode: Mode, _: Vec<Vec<Decision>>) -> Pass {
+        self.passes.lock().unwrap().push(self.name);
         let paced = matches!(mode, Mode::Paced(_)).then(Default::default);
         let decisions = vec![vec![Decision::default(); 2]];
         Pass {
@@ -225,13 +230,39 @@ fn tables_move_before_each_block() {
     assert!((3..=4).contains(&measured[0].pps.len()), "{}", measured[0].pps.len());
 }
 
+/// A short trace takes less time once a processor has met it, so nobody may meet it twice in a row: neither in a round, nor
+/// where one round ends and the next begins, nor after tables have moved. And yet every order comes.
+#[test]
+fn nobody_passes_twice_in_a_row() {
+    let (clock, stop) = (Clock::new(), Stop::default());
+    let passes = Arc::new(Mutex::new(Vec::new()));
+    for count in [2, 3, 5] {
+        passes.lock().unwrap().clear();
+        let variant = |name| Box::new(Instant { passes: passes.clone(), name, ..Instant::default() });
+        let mut variants: Vec<Box<dyn Variant>> = Vec::new();
+        (0..count).for_each(|name| variants.push(variant(name)));
+        let expected: Vec<Expected> = (0..count).map(|_| Expected::Digest(7)).collect();
+        let mut warm_up = None;
+        trials_of(60, &clock, &stop).run(&mut variants, 0, &expected, |_| {
+            let passed = passes.lock().unwrap().len();
+            warm_up.get_or_insert(passed - 1);
+            stop.flag().store(passed > 3000, Ordering::Relaxed);
+        });
+        stop.flag().store(false, Ordering::Relaxed);
+        let sampled = &passes.lock().unwrap()[warm_up.unwrap()..];
+        assert!(sampled.len() > 2000 && sampled.windows(2).all(|two| two[0] != two[1]), "of {count}");
+        let pairs: HashSet<_> = sampled.windows(2).map(|two| (two[0], two[1])).collect();
+        assert_eq!(pairs.len(), count * (count - 1), "everybody follows everybody else");
+    }
+}
+
 /// A second's run of tables that take long to move: they stay, once that is known.
 #[test]
 fn tables_that_take_long_to_move_stay() {
     let (clock, stop) = (Clock::new(), Stop::default());
     let moves = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
     let a_move_takes = Duration::from_millis(50);
-    let variant = |i: usize| Box::new(Instant { moves: moves[i].clone(), a_move_takes });
+    let variant = |i: usize| Box::new(Instant { moves: moves[i].clone(), a_move_takes, ..Instant::default() });
     let mut variants: Vec<Box<dyn Variant>> = vec![variant(0), variant(1)];
     let expected = [Expected::Digest(7), Expected::Digest(7)];
     let measured = trials_of(1, &clock, &stop).run(&mut variants, 0, &expected, |_| {});

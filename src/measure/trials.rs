@@ -103,6 +103,14 @@ pub struct Trials<'a> {
 /// Fewest blocks that give an interval at all.
 const MIN_BLOCKS: usize = 5;
 
+/// Draws another order, in which whoever was last is not first.
+fn draw_order(random: &mut Random, order: &mut [usize]) {
+    let Some(others) = order.len().checked_sub(1).filter(|others| *others > 0) else { return };
+    random.shuffle(&mut order[..others]);
+    let place = 1 + random.below(others);
+    order[place..].rotate_right(1);
+}
+
 /// Most blocks: they get more rounds instead. An interval needs no more, and its bootstrap takes its time.
 const MAX_BLOCKS: u64 = 300;
 
@@ -181,14 +189,14 @@ impl<'a> Trials<'a> {
         {
             let started_ns = self.spent_ns();
             if moves {
-                random.shuffle(&mut order);
+                draw_order(&mut random, &mut order);
                 self.move_tables(&order, variants, &mut buffers, expected, &mut measured, u64::MAX, &mut random);
             }
             let moved_ns = self.spent_ns() - started_ns;
             let mut rounds = 0;
             // At least as long as moving took.
             'rounds: while rounds == 0 || self.spent_ns() - started_ns < shortest_ns.max(2 * moved_ns) {
-                random.shuffle(&mut order);
+                draw_order(&mut random, &mut order);
                 for &i in &order {
                     if self.stop.is_asked() {
                         break 'rounds;
