@@ -43,7 +43,26 @@ pub fn median(samples: &[f64]) -> f64 {
     median_of(&mut samples.to_vec())
 }
 
-/// The same, of samples whose order may change.
+/// The mean of the middle half; NaN of nothing.
+pub fn midmean(samples: &[f64]) -> f64 {
+    midmean_of(&mut samples.to_vec())
+}
+
+/// The same. Where noise is even, its interval is nearly as narrow as the mean's, and a seventh narrower than the median's;
+/// what only a few samples met moves it as little as the median.
+fn midmean_of(samples: &mut [f64]) -> f64 {
+    let n = samples.len();
+    let cut = n.div_ceil(4).min(n.saturating_sub(1) / 2);
+    if cut > 0 {
+        let (_, _, rest) = samples.select_nth_unstable_by(cut - 1, f64::total_cmp);
+        let middle = n - 2 * cut;
+        rest.select_nth_unstable_by(middle - 1, f64::total_cmp);
+        return rest[..middle].iter().sum::<f64>() / middle as f64;
+    }
+    samples.iter().sum::<f64>() / n as f64
+}
+
+/// The median, of samples whose order may change.
 fn median_of(samples: &mut [f64]) -> f64 {
     let n = samples.len();
     if n == 0 {
@@ -71,12 +90,17 @@ pub fn median_with_interval(samples: &[f64], seed: u64) -> Estimate {
     Estimate { value: median(samples), ci95: bootstrap(samples, seed, median_of) }
 }
 
-/// The ratio of paired samples, `ours[i] / theirs[i]`: the median of its logarithms with a bootstrap interval
-/// over pairs, so that a ratio and its inverse are judged alike. Pairs were measured next to each other, so what
+/// The midmean with a bootstrap interval.
+fn midmean_with_interval(samples: &[f64], seed: u64) -> Estimate {
+    Estimate { value: midmean_of(&mut samples.to_vec()), ci95: bootstrap(samples, seed, midmean_of) }
+}
+
+/// The ratio of paired samples, `ours[i] / theirs[i]`: the midmean of its logarithms (the mean of the middle half) with a
+/// bootstrap interval over pairs, so that a ratio and its inverse are judged alike. Pairs were measured next to each other, so what
 /// slows the machine for a while cancels.
 pub fn paired_ratio(ours: &[f64], theirs: &[f64], seed: u64) -> Estimate {
     let logarithms: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| (a / b).ln()).collect();
-    let Estimate { value, ci95 } = median_with_interval(&logarithms, seed);
+    let Estimate { value, ci95 } = midmean_with_interval(&logarithms, seed);
     Estimate { value: value.exp(), ci95: ci95.map(f64::exp) }
 }
 
@@ -97,10 +121,10 @@ pub fn unpaired_ratio(ours: &[f64], theirs: &[f64], seed: u64) -> Estimate {
 }
 
 /// The geometric mean of several paired ratios, each given as the logarithms of its pairs: the mean of their
-/// medians. The bootstrap resamples within each, so the interval speaks of these cases and of no others.
+/// midmeans. The bootstrap resamples within each, so the interval speaks of these cases and of no others.
 pub fn geometric_mean(cases: &[Vec<f64>], seed: u64) -> Estimate {
-    let mean = |medians: &mut dyn Iterator<Item = f64>| (medians.sum::<f64>() / cases.len() as f64).exp();
-    let value = mean(&mut cases.iter().map(|case| median(case)));
+    let mean = |midmeans: &mut dyn Iterator<Item = f64>| (midmeans.sum::<f64>() / cases.len() as f64).exp();
+    let value = mean(&mut cases.iter().map(|case| midmean(case)));
     if cases.is_empty() || cases.iter().any(Vec::is_empty) {
         return Estimate { value: f64::NAN, ci95: [f64::NAN; 2] };
     }
@@ -108,7 +132,7 @@ pub fn geometric_mean(cases: &[Vec<f64>], seed: u64) -> Estimate {
     let means = (0..RESAMPLES).map(|_| {
         mean(&mut cases.iter().map(|case| {
             let mut resample: Vec<f64> = case.iter().map(|_| case[random.below(case.len())]).collect();
-            median_of(&mut resample)
+            midmean_of(&mut resample)
         }))
     });
     Estimate { value, ci95: middle_95(means.collect()) }
@@ -122,7 +146,7 @@ pub fn deviation(ratio: f64) -> f64 {
 /// The difference of paired samples, `ours[i] - theirs[i]`, likewise.
 pub fn paired_difference(ours: &[f64], theirs: &[f64], seed: u64) -> Estimate {
     let differences: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a - b).collect();
-    median_with_interval(&differences, seed)
+    midmean_with_interval(&differences, seed)
 }
 
 /// A throughput that differs by less is not called faster or slower: 2 %.
@@ -143,10 +167,19 @@ pub fn claim(ratio: &Estimate, noise_floor: f64) -> &'static str {
 /// interval that resamples groups and then within them: how groups differ is in the interval. One group is resampled
 /// as [`median_with_interval`] does.
 pub fn grouped_median(groups: &[Vec<f64>], seed: u64) -> Estimate {
+    grouped(groups, seed, median_of)
+}
+
+/// The same of pairs, [`paired_ratio`]'s logarithms or [`paired_difference`]'s differences: their midmean.
+pub fn grouped_midmean(groups: &[Vec<f64>], seed: u64) -> Estimate {
+    grouped(groups, seed, midmean_of)
+}
+
+fn grouped(groups: &[Vec<f64>], seed: u64, statistic: fn(&mut [f64]) -> f64) -> Estimate {
     let groups: Vec<&Vec<f64>> = groups.iter().filter(|group| !group.is_empty()).collect();
     let all: Vec<f64> = groups.iter().flat_map(|group| group.iter().copied()).collect();
     if groups.len() < 2 {
-        return median_with_interval(&all, seed);
+        return Estimate { value: statistic(&mut all.clone()), ci95: bootstrap(&all, seed, statistic) };
     }
     let mut random = Random::new(seed);
     let mut resample = Vec::with_capacity(2 * all.len());
@@ -156,9 +189,9 @@ pub fn grouped_median(groups: &[Vec<f64>], seed: u64) -> Estimate {
             let group = groups[random.below(groups.len())];
             resample.extend(group.iter().map(|_| group[random.below(group.len())]));
         }
-        median_of(&mut resample)
+        statistic(&mut resample)
     });
-    Estimate { value: median(&all), ci95: middle_95(values.collect()) }
+    Estimate { value: statistic(&mut all.clone()), ci95: middle_95(values.collect()) }
 }
 
 fn bootstrap(samples: &[f64], seed: u64, statistic: impl Fn(&mut [f64]) -> f64) -> [f64; 2] {
@@ -190,6 +223,26 @@ mod tests {
         assert_eq!(median(&[3.0]), 3.0);
         assert_eq!(median(&[4.0, 1.0, 3.0]), 3.0);
         assert_eq!(median(&[4.0, 1.0]), 2.5);
+    }
+
+    #[test]
+    fn midmeans() {
+        assert!(midmean(&[]).is_nan());
+        assert_eq!(midmean(&[3.0]), 3.0);
+        assert_eq!(midmean(&[4.0, 1.0]), 2.5);
+        assert_eq!(midmean(&[100.0, 1.0, 3.0]), 3.0);
+        assert_eq!(midmean(&[4.0, 1.0, 2.0, -70.0]), 1.5);
+        assert_eq!(midmean(&[9.0, 5.0, 1.0, 2.0, 90.0]), 5.0);
+        assert_eq!(midmean(&[8.0, 1.0, 7.0, 2.0, 6.0, 3.0, 5.0, 4.0]), 4.5);
+        let mut random = Random::new(5);
+        for n in 1..60 {
+            let samples: Vec<f64> = (0..n).map(|_| random.below(1000) as f64).collect();
+            let mut sorted = samples.clone();
+            sorted.sort_by(f64::total_cmp);
+            let cut = (n as usize).div_ceil(4).min((n as usize - 1) / 2);
+            let middle = &sorted[cut..n as usize - cut];
+            assert!((midmean(&samples) - middle.iter().sum::<f64>() / middle.len() as f64).abs() < 1e-9);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::json::{encoded, interval, quantiles};
 use super::result::{Latency, ResultError, ResultFile, Run, Share};
-use crate::measure::statistics::{Estimate, claim, deviation, grouped_median, median_with_interval};
+use crate::measure::statistics::{Estimate, claim, deviation, grouped_median, grouped_midmean, median_with_interval};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
@@ -437,7 +437,7 @@ fn controls(files: &[ResultFile]) -> Value {
 
 /// A ratio from the logarithms of its pairs, file by file.
 fn grouped_ratio(logarithms: &[Vec<f64>]) -> Estimate {
-    let Estimate { value, ci95 } = grouped_median(logarithms, SEED);
+    let Estimate { value, ci95 } = grouped_midmean(logarithms, SEED);
     Estimate { value: value.exp(), ci95: ci95.map(f64::exp) }
 }
 
@@ -457,7 +457,7 @@ fn comparisons(merged: &ResultFile, files: &[ResultFile], sharded: bool) -> Valu
             files.iter().map(of).collect()
         };
         let ratio = grouped_ratio(&pairs(|(ours, theirs)| (ours / theirs).ln())?);
-        let extra = grouped_median(&pairs(|(ours, theirs)| 1e9 / ours - 1e9 / theirs)?, SEED);
+        let extra = grouped_midmean(&pairs(|(ours, theirs)| 1e9 / ours - 1e9 / theirs)?, SEED);
         Some(json!({
             "engine": c.engine, "baseline": c.baseline, "cores": c.cores,
             "ratio": ratio.value, "ci95": ratio.ci95, "extra_ns": extra.value, "extra_ns_ci95": extra.ci95,

@@ -1,7 +1,7 @@
 //! Engines in order, over all cases that all of them ran.
 
 use super::result::ResultFile;
-use crate::measure::statistics::{Estimate, geometric_mean};
+use crate::measure::statistics::{Estimate, geometric_mean, midmean};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -172,8 +172,8 @@ fn cases(count: usize) -> String {
 }
 
 fn place(engine: &str, cases: Vec<Vec<f64>>) -> Place {
-    let medians: Vec<f64> = cases.iter().map(|case| crate::measure::statistics::median(case).exp()).collect();
-    let range = medians.iter().fold([f64::MAX, f64::MIN], |[low, high], m| [low.min(*m), high.max(*m)]);
+    let ratios: Vec<f64> = cases.iter().map(|case| midmean(case).exp()).collect();
+    let range = ratios.iter().fold([f64::MAX, f64::MIN], |[low, high], m| [low.min(*m), high.max(*m)]);
     Place { engine: engine.to_owned(), ratio: geometric_mean(&cases, SEED), range }
 }
 
