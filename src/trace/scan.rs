@@ -103,6 +103,7 @@ impl Capture {
         if source.origin.packing.is_some() {
             return Ok(None);
         }
+        let threads = threads.max(1);
         loop {
             let len = source.length_now();
             let bytes = &source.bytes[..len];
