@@ -181,7 +181,11 @@ impl<'a> Trials<'a> {
             self.warm_up(variant.as_mut(), &mut buffers[i], &expected[i], &mut measured[i], warm_up_ns);
         }
         let shortest_ns = throughput_until / MAX_BLOCKS;
-        let moves = self.can_move(variants, &mut buffers, expected, &mut measured, throughput_until, &mut random);
+        // Where a table lies in memory makes the same engine faster or slower by some percent, for as long as it lies there: so
+        // tables move before each block, and the interval over blocks covers that. Half of the time may go into moving; where the
+        // tables are so large that this would leave too few blocks, they stay. Moved once, to know.
+        let within_ns = throughput_until.saturating_sub(self.spent_ns()) / (2 * MIN_MOVES);
+        let moves = self.move_tables(&order, variants, &mut buffers, expected, &mut measured, within_ns, &mut random);
         let mut passes: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
         let mut blocks = 0;
         while !self.stop.is_asked()
@@ -225,24 +229,6 @@ impl<'a> Trials<'a> {
         let timed = variants.len() - controls;
         self.latency_blocks(&mut variants[..timed], expected, &mut measured, &mut random, &mut buffers, progress);
         measured
-    }
-
-    /// Where a table lies in memory makes the same engine faster or slower by some percent, for as long as it lies there:
-    /// so tables move before each block, and the interval over blocks covers that. Half of the time may go into moving;
-    /// where the tables are so large that this would leave too few blocks, they stay. Moves them once, to know.
-    #[allow(clippy::too_many_arguments)] // What a run is made of.
-    fn can_move(
-        &self,
-        variants: &mut [Box<dyn Variant + '_>],
-        buffers: &mut [Vec<Vec<Decision>>],
-        expected: &[Expected],
-        measured: &mut [Measured],
-        until_ns: u64,
-        random: &mut Random,
-    ) -> bool {
-        let order: Vec<usize> = (0..variants.len()).collect();
-        let within_ns = until_ns.saturating_sub(self.spent_ns()) / (2 * MIN_MOVES);
-        self.move_tables(&order, variants, buffers, expected, measured, within_ns, random)
     }
 
     /// Moves all tables, in this order, each followed by a pass that no figure knows of, since its memory is new. False: that

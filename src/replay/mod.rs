@@ -9,6 +9,7 @@ mod order;
 mod paced;
 mod pass;
 mod pool;
+mod setups;
 mod steer;
 pub mod streamed;
 mod variants;

@@ -2,12 +2,13 @@
 
 use super::World;
 use super::movable::Movable;
+use super::setups::{NullSetup, OwnedSetup, Parts, ReferenceSetup, SharedSetup, StatelessSetup};
 use super::world::Form;
 use super::{Job, Mode, Pass, Pool, Setup, Steered, Steering, Stream, pass, steer};
 use crate::conntrack::{Config, Tracker};
 use crate::engine::reference;
 use crate::engine::registry::Kind;
-use crate::engine::{Allowance, Decision, Engine, Groups, Null, Stamp, State, Stateful, Stateless, Tag, Verdict};
+use crate::engine::{Allowance, Decision, State, Verdict};
 use crate::measure::statistics::Random;
 use crate::measure::{Clock, Span, Variant};
 use crate::own::Build;
@@ -20,7 +21,7 @@ use crate::table::access::{OwnedTable, SharedTable};
 use crate::table::locked::Locked;
 use crate::table::lockfree::{self, BucketLock, LockFree, OwnerOnly};
 use crate::table::percore::PerCore;
-use crate::table::{FlowHash, FlowTable, Geometry, HashKey};
+use crate::table::{FlowHash, Geometry, HashKey};
 use crate::trace::{Elephant, ElephantError, Trace};
 use crate::verify::digest;
 use std::collections::HashSet;
@@ -328,134 +329,6 @@ impl Workload {
     fn parts<R: Form>(&self) -> Option<Parts<'_, R>> {
         let groups = Epochs::new(R::of(self.groups.as_ref()?))?;
         Some(Parts { workload: self, groups, hash: FlowHash::new(HashKey::inside_shards(self.secret)) })
-    }
-}
-
-/// What all stateful engines share.
-struct Parts<'a, R> {
-    workload: &'a Workload,
-    groups: Epochs<'a, Groups<R>>,
-    hash: FlowHash,
-}
-
-impl<'a, R: Form> Parts<'a, R> {
-    fn engine<'e, T: FlowTable>(&self, table: T, allowance: Option<&'e Allowance>) -> Stateful<'e, R, T>
-    where
-        'a: 'e,
-    {
-        let w = self.workload;
-        Stateful::new(self.groups.clone(), w.config.invalid, &w.tracker, self.hash, table, allowance)
-    }
-}
-
-struct NullSetup {
-    cores: usize,
-}
-
-impl Setup for NullSetup {
-    type Engine<'a> = Null;
-    fn engines(&mut self) -> Vec<Null> {
-        (0..self.cores).map(|_| Null).collect()
-    }
-}
-
-struct StatelessSetup<'w, R> {
-    rules: Epochs<'w, Groups<R>>,
-    cores: usize,
-}
-
-impl<'w, R: Form> Setup for StatelessSetup<'w, R> {
-    type Engine<'a>
-        = Stateless<'w, Groups<R>>
-    where
-        Self: 'a;
-    fn engines(&mut self) -> Vec<Stateless<'w, Groups<R>>> {
-        (0..self.cores).map(|_| Stateless::new(self.rules.clone())).collect()
-    }
-}
-
-struct OwnedSetup<'w, R, T> {
-    parts: Parts<'w, R>,
-    tables: Vec<Movable<T>>,
-    make: Box<dyn Fn() -> Vec<T> + Send + 'w>,
-    allowance: Option<Allowance>,
-}
-
-impl<'w, R: Form, T: OwnedTable> Setup for OwnedSetup<'w, R, T> {
-    type Engine<'a>
-        = Stateful<'a, R, T::Owner<'a>>
-    where
-        Self: 'a;
-    fn engines(&mut self) -> Vec<Self::Engine<'_>> {
-        let OwnedSetup { parts, tables, allowance, .. } = self;
-        allowance.iter_mut().for_each(Allowance::clear);
-        tables.iter_mut().for_each(|table| table.get_mut().clear());
-        tables.iter_mut().map(|table| parts.engine(table.get_mut().owner(), allowance.as_ref())).collect()
-    }
-    fn renew(&mut self, random: &mut Random) {
-        self.tables = (self.make)().into_iter().map(Movable::new).collect();
-        self.tables.iter_mut().for_each(|table| table.put_elsewhere(random));
-    }
-    fn table_bytes(&self) -> u64 {
-        self.tables.iter().map(|table| table.get().bytes()).sum()
-    }
-    fn huge_bytes(&self) -> Option<u64> {
-        self.tables.iter().map(|table| table.get().huge_bytes()).sum()
-    }
-}
-
-struct SharedSetup<'w, R, T> {
-    parts: Parts<'w, R>,
-    table: T,
-    make: Box<dyn Fn() -> T + Send + 'w>,
-    cores: usize,
-    allowance: Option<Allowance>,
-}
-
-impl<'w, R: Form, T: SharedTable> Setup for SharedSetup<'w, R, T> {
-    type Engine<'a>
-        = Stateful<'a, R, T::Worker<'a>>
-    where
-        Self: 'a;
-    fn engines(&mut self) -> Vec<Self::Engine<'_>> {
-        self.table.clear();
-        self.allowance.iter_mut().for_each(Allowance::clear);
-        (0..self.cores).map(|_| self.parts.engine(self.table.worker(), self.allowance.as_ref())).collect()
-    }
-    fn renew(&mut self, _: &mut Random) {
-        self.table = (self.make)();
-    }
-    fn table_bytes(&self) -> u64 {
-        self.table.bytes()
-    }
-    fn huge_bytes(&self) -> Option<u64> {
-        self.table.huge_bytes()
-    }
-}
-
-/// The reference engine in the harness's clothes.
-struct ReferenceSetup<'w> {
-    workload: &'w Workload,
-}
-
-struct ReferenceEngine<'w>(reference::Stateful<'w>);
-
-impl Engine for ReferenceEngine<'_> {
-    fn burst<S: Stamp>(&mut self, packets: &[Packet], _: &[Tag], decisions: &mut [Decision], stamp: &mut S) {
-        for (packet, decision) in packets.iter().zip(decisions) {
-            *decision = self.0.decide(packet);
-            stamp.verdict_known();
-        }
-    }
-}
-
-impl<'w> Setup for ReferenceSetup<'w> {
-    type Engine<'a>
-        = ReferenceEngine<'w>
-    where
-        Self: 'a;
-    fn engines(&mut self) -> Vec<ReferenceEngine<'w>> {
-        self.workload.reference_engine(&self.workload.config).map(ReferenceEngine).into_iter().collect()
     }
 }
 

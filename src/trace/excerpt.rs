@@ -29,7 +29,7 @@ impl<'a> Excerpt<'a> {
     /// Begins anew, at this place.
     pub(super) fn begin(&mut self, at: usize) {
         self.len = 0;
-        self.start = self.source.can_be_copied().then_some(at);
+        self.start = Some(at);
     }
 
     /// Goes on to this place.
@@ -42,8 +42,10 @@ impl<'a> Excerpt<'a> {
             if want > self.copy.len() {
                 self.copy.resize(want, 0);
             }
-            self.source.copy(start + have, &mut self.copy[have..want])?;
-            self.len = want;
+            match self.source.copy(start + have, &mut self.copy[have..want])? {
+                true => self.len = want,
+                false => self.start = None,
+            }
         }
         Ok(())
     }

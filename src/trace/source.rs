@@ -89,13 +89,9 @@ impl Source {
         self.file.is_some()
     }
 
-    /// True if parts can be copied without being mapped.
-    pub(super) fn can_be_copied(&self) -> bool {
-        cfg!(unix) && self.file.is_some()
-    }
-
-    /// Copies a part of the file. What the file has lost since it was opened is zeros, as in the map.
-    pub(super) fn copy(&self, from: usize, into: &mut [u8]) -> io::Result<()> {
+    /// Copies a part of the file; what the file has lost since it was opened is zeros, as in the map. False: there is no file
+    /// to copy from, or no way to (elsewhere than on Unix).
+    pub(super) fn copy(&self, from: usize, into: &mut [u8]) -> io::Result<bool> {
         #[cfg(unix)]
         if let Some(file) = &self.file {
             use std::os::unix::fs::FileExt;
@@ -109,10 +105,10 @@ impl Source {
                 }
             }
             into[done..].fill(0);
-            return Ok(());
+            return Ok(true);
         }
-        into.copy_from_slice(&self.bytes[from..from + into.len()]);
-        Ok(())
+        let _ = (from, into);
+        Ok(false)
     }
 
     /// How many of its bytes are still there.
