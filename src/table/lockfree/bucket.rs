@@ -217,20 +217,6 @@ fn slots_tagged(slots: &Slots, tag: u32) -> u32 {
     slots.iter().enumerate().map(bit_of).fold(0, |bits, bit| bits | bit)
 }
 
-/// The slot of the first line where a lookup begins, and where an insert goes if it is free: most are found
-/// at the first look, and the processor guesses right how it ends.
-#[inline(always)]
-pub(super) fn home_of(hash: u64) -> u32 {
-    (((hash >> 12 & 0xf_ffff) * SLOTS as u64) >> 20) as u32
-}
-
-/// The lowest of these bits from `home` on in the first line, or else the lowest of all.
-#[inline(always)]
-pub(super) fn nearest(bits: u32, home: u32) -> u32 {
-    let from_home = bits & FIRST_LINE & (!0 << home);
-    if from_home != 0 { from_home.trailing_zeros() } else { bits.trailing_zeros() }
-}
-
 /// The 12 bits of the hash that are kept in a slot.
 #[inline(always)]
 pub(super) fn tag_of(hash: u64) -> u32 {

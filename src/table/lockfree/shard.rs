@@ -2,8 +2,8 @@
 
 use super::arrivals::{Arrival, Arrivals};
 use super::bucket::{
-    self, Bucket, FIRST_LINE, Guard, NOWHERE, Overflow, SLOTS, absence, home_of, index_if_tagged, index_in, nearest,
-    next_header, occupancy, slot_word, tag_of,
+    self, Bucket, FIRST_LINE, Guard, NOWHERE, Overflow, SLOTS, absence, index_if_tagged, index_in, next_header,
+    occupancy, slot_word, tag_of,
 };
 use super::deadlines::Deadlines;
 use super::entry::{Entry, Head, Tail, Word};
@@ -22,10 +22,6 @@ pub const MAX_ENTRIES_PER_SHARD: u32 = bucket::MAX_INDEX + 1;
 /// A full shard has so many entries a bucket. With that many on average, one bucket in 24 needs its
 /// second line, and one in 30 million would need a third, which it does not have (Poisson).
 const ENTRIES_PER_BUCKET: u32 = 9;
-
-/// So many slots from a flow's home on are looked at one by one, as most flows are found there; then all others
-/// at once, as a new flow would otherwise cost a look at every slot, and a wrong guess of where they end.
-const LOOKS: usize = 2;
 
 pub(super) struct Shard<M> {
     pub(super) buckets: Array<Bucket>,
@@ -129,45 +125,31 @@ impl<M: Mode> Shard<M> {
     #[inline(always)]
     pub(super) fn prefetch_entry(&self, lane: usize, place: &mut Place, uses_windows: bool) {
         let number = self.bucket_of(place.hash);
-        let (bucket, tag, home) = (&self.buckets[number], tag_of(place.hash), home_of(place.hash));
+        let bucket = &self.buckets[number];
         // Acquire: as in `search`, since `update` and `insert` believe what is noted.
         let header = bucket.header.load(Acquire);
-        let mut bits = occupancy(header) & FIRST_LINE;
-        for _ in 0..LOOKS {
-            let bit = nearest(bits, home);
-            let Some(slot) = bucket.slots.get(bit as usize) else { break };
-            if let Some(entry) = index_if_tagged(slot.load(Relaxed), tag).and_then(|index| self.get(index)) {
-                entry.prefetch(uses_windows);
-                place.hint = bit;
-                return;
+        place.hint = (occupancy(header) & bucket.tagged(tag_of(place.hash))).trailing_zeros();
+        match bucket.slots.get(place.hint as usize) {
+            Some(slot) => {
+                if let Some(entry) = self.get(index_in(slot.load(Relaxed))) {
+                    entry.prefetch(uses_windows);
+                }
             }
-            bits &= !(1 << bit);
+            None => self.prefetch_absent(lane, place, number, header, uses_windows),
         }
-        self.prefetch_far(lane, place, number, header, uses_windows);
     }
 
-    /// The same, in all slots at once. Not inlined: the shorter way needs the registers.
+    /// No slot of the first line has the flow's tag.
     #[inline(never)]
-    fn prefetch_far(&self, lane: usize, place: &mut Place, number: usize, header: u64, uses_windows: bool) {
-        let bucket = &self.buckets[number];
-        let bits = occupancy(header) & bucket.tagged(tag_of(place.hash));
-        let bit = bits.trailing_zeros();
-        match bucket.slots.get(bit as usize).and_then(|slot| self.get(index_in(slot.load(Relaxed)))) {
-            Some(entry) => {
-                entry.prefetch(uses_windows);
-                place.hint = bit;
-            }
-            None => {
-                place.hint = NOWHERE;
-                if occupancy(header) <= FIRST_LINE {
-                    place.absent = absence(header);
-                } else {
-                    crate::table::prefetch_line(&raw const self.overflows[number]);
-                }
-                crate::table::prefetch_line_to_write(bucket);
-                self.prefetch_insert(lane, number, uses_windows);
-            }
+    fn prefetch_absent(&self, lane: usize, place: &mut Place, number: usize, header: u64, uses_windows: bool) {
+        place.hint = NOWHERE;
+        if occupancy(header) <= FIRST_LINE {
+            place.absent = absence(header);
+        } else {
+            crate::table::prefetch_line(&raw const self.overflows[number]);
         }
+        crate::table::prefetch_line_to_write(&raw const self.buckets[number]);
+        self.prefetch_insert(lane, number, uses_windows);
     }
 
     /// Asks for the entry that the next insert takes, and for the deadline that it notes.
@@ -326,8 +308,7 @@ impl<M: Mode> Shard<M> {
     fn publish_absent(&self, bucket: &Bucket, place: &Place, word: u32) -> bool {
         // Relaxed: `prefetch_entry` has acquired this header.
         let header = bucket.header.load(Relaxed);
-        let free = !occupancy(header) & FIRST_LINE;
-        let bit = nearest(free, home_of(place.hash));
+        let bit = (!occupancy(header) & FIRST_LINE).trailing_zeros();
         let Some(slot) = bucket.slots.get(bit as usize) else { return false };
         if absence(header) != place.absent || !take(slot, M::EXCLUSIVE, word) {
             return false;
@@ -353,7 +334,7 @@ impl<M: Mode> Shard<M> {
                 break Insert::Exists;
             }
             if claim.is_none() {
-                claim = self.claim(bucket, header, word, home_of(place.hash));
+                claim = self.claim(bucket, header, word);
             }
             let Some(Claim { bit, .. }) = claim else { break Insert::Full };
             let new = next_header(header, occupancy(header) | bit);
@@ -371,10 +352,10 @@ impl<M: Mode> Shard<M> {
     }
 
     /// Claims a free slot, in the second line only if the first has none.
-    fn claim(&self, bucket: usize, header: u64, word: u32, home: u32) -> Option<Claim<'_>> {
+    fn claim(&self, bucket: usize, header: u64, word: u32) -> Option<Claim<'_>> {
         let mut free = !occupancy(header) & ((1 << (2 * SLOTS)) - 1);
         while free != 0 {
-            let bit = nearest(free, home);
+            let bit = free.trailing_zeros();
             let slot = self.slot(bucket, bit as usize);
             if take(slot, M::EXCLUSIVE, word) {
                 return Some(Claim { slot, bit: 1 << bit });
