@@ -57,13 +57,16 @@ fn empty() -> Slots {
 /// The occupancy bits of a header.
 #[inline(always)]
 pub(super) fn occupancy(header: u64) -> u32 {
-    header as u32 & ((1 << (2 * SLOTS)) - 1)
+    header as u32 & ALL_LINES
 }
+
+/// Added to a header, advances its version.
+pub(super) const VERSION: u64 = 1 << 32;
 
 /// The header after one change of occupancy: the version makes every change visible.
 #[inline(always)]
 pub(super) fn next_header(header: u64, occupancy: u32) -> u64 {
-    (header >> 32).wrapping_add(1) << 32 | header & LOCKED | u64::from(occupancy)
+    (header & !u64::from(ALL_LINES)).wrapping_add(VERSION) | u64::from(occupancy)
 }
 
 /// What a place keeps of a header under which its flow was not in the bucket. Never 0: no header has all bits set.
@@ -76,6 +79,9 @@ pub(super) fn absence(header: u64) -> u64 {
 /// A hint that points to no slot.
 pub(super) const NOWHERE: u32 = 31;
 const _: () = assert!(2 * SLOTS <= NOWHERE as usize);
+
+/// The occupancy bits of both lines.
+const ALL_LINES: u32 = (1 << (2 * SLOTS)) - 1;
 
 /// The occupancy bits of the first line.
 pub(super) const FIRST_LINE: u32 = (1 << SLOTS) - 1;

@@ -9,23 +9,24 @@
 //! lists for cores to fight over, only minima.
 //!
 //! # Concurrency
-//! Bounds go down by `fetch_min`, after the entry was published. They go up in one way: a core swaps the
-//! bound for "never", and *then* reads what is below it and lowers the bound to that. Both are
-//! read-modify-writes of one word: if the minimum came before the swap, the swap has acquired what was
-//! published before it, and the core reads it; if it came after, it stands. So no entry is forgotten. In
-//! between a bound may for a moment be too high: then something expires a little later.
+//! Whoever lowers a bound (`fetch_min`) then lowers those above it, up to the first that is low enough: that one was
+//! told upwards by who had lowered it, or will be. Bounds go up in two ways:
+//! - **A leaf** with its bucket's header. Who brings a deadline into a bucket that is new there, or nearer than before,
+//!   changes the header first and looks at the leaf then; who raises the leaf has read the bucket before, and changes
+//!   the header after. Of two changes of one word one comes first: if the new deadline's, the other core finds that
+//!   the header is not the one it has read under, and reads again; if the other core's, the new deadline's core has
+//!   acquired that the leaf was raised, and lowers it.
+//! - **A node above** by a swap for "never", before the nodes below it are read; what they say lowers it again. If somebody
+//!   else lowered it before the swap, the swap has acquired what was lowered below, and that is read; if after, it stands.
 //!
-//! An insert need not touch a bound that is low enough, since it has swapped its bucket's header; and whoever has
-//! reset the bound swaps that header too, after what it has read under it. Of two swaps of one word one comes first:
-//! if the insert's, the other core has read the new entry, or reads once more; if the other core's, the insert
-//! has acquired that the bound was reset, and lowers it.
+//! So no entry is forgotten. In between a bound may for a moment be too high: then something expires a little later.
 
+use super::memory::{Arena, Array, Zeroed, bytes_of};
 use super::mode::Mode;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering::*};
 
-/// Nodes below a node: their bounds fill one cache line.
-const FAN: usize = 1 << FAN_BITS;
-const FAN_BITS: u32 = 3;
+/// Nodes below a node: their bounds fill one cache line. Few in models, so that small trees have several levels.
+const FAN: usize = if cfg!(loom) { 2 } else { 8 };
 
 const NEVER: u64 = u64::MAX;
 
@@ -36,135 +37,158 @@ pub(super) const MAX_DUE: usize = 64;
 #[repr(align(64))]
 struct Line([AtomicU64; FAN]);
 
+// SAFETY: atomic integers, of which zero is a valid value.
+unsafe impl Zeroed for Line {
+    #[cfg(loom)]
+    fn zeroed() -> Self {
+        Line::never()
+    }
+}
+
 impl Line {
     fn never() -> Self {
         Line(std::array::from_fn(|_| AtomicU64::new(NEVER)))
     }
 }
 
-/// Nodes of one level; of the lowest: buckets.
-struct Nodes {
-    numbers: [u32; MAX_DUE],
-    len: usize,
-}
-
-impl Nodes {
-    fn new() -> Self {
-        Nodes { numbers: [0; MAX_DUE], len: 0 }
-    }
-
-    fn push(&mut self, number: usize) {
-        self.numbers[self.len] = number as u32;
-        self.len += 1;
-    }
-
-    fn as_slice(&self) -> &[u32] {
-        &self.numbers[..self.len]
-    }
-}
-
 /// Buckets in which something may have expired.
 pub(super) struct Due {
-    buckets: Nodes,
-    /// The level above, during a search.
-    above: Nodes,
+    buckets: [u32; MAX_DUE],
+    len: usize,
 }
 
 impl Due {
     pub(super) fn new() -> Self {
-        Due { buckets: Nodes::new(), above: Nodes::new() }
+        Due { buckets: [0; MAX_DUE], len: 0 }
     }
 
     pub(super) fn as_slice(&self) -> &[u32] {
-        self.buckets.as_slice()
+        &self.buckets[..self.len]
     }
 
     pub(super) fn clear(&mut self) {
-        self.buckets.len = 0;
+        self.len = 0;
+    }
+
+    fn push(&mut self, bucket: usize) {
+        self.buckets[self.len] = bucket as u32;
+        self.len += 1;
     }
 }
 
 pub(super) struct Deadlines {
-    /// Leaves first, the root last.
-    levels: Vec<Vec<Line>>,
+    /// The buckets' bounds.
+    leaves: Array<Line>,
+    /// The levels above, the root last.
+    above: Vec<Box<[Line]>>,
     /// The bucket after the last one that was found: the next search goes on there. Else the first buckets would
     /// be looked into as soon as one entry is due, and the last ones never, while more is due than is looked for.
     next: AtomicU32,
 }
 
 impl Deadlines {
-    pub(super) fn new(buckets: usize) -> Self {
-        let level = |nodes: usize| std::iter::repeat_with(Line::never).take(nodes.div_ceil(FAN)).collect::<Vec<_>>();
-        let mut levels = vec![level(buckets)];
-        while let Some(nodes) = levels.last().map(Vec::len) {
-            levels.push(level(nodes));
+    /// Bytes that the bounds of so many buckets take from the arena.
+    pub(super) fn arena_bytes(buckets: usize) -> usize {
+        bytes_of::<Line>(buckets.div_ceil(FAN))
+    }
+
+    pub(super) fn new(buckets: usize, arena: &mut Arena) -> Self {
+        let leaves: Array<Line> = arena.array(buckets.div_ceil(FAN));
+        leaves.iter().flat_map(|line| &line.0).for_each(|bound| bound.store(NEVER, Relaxed));
+        let mut above: Vec<Box<[Line]>> = Vec::new();
+        let mut nodes = leaves.len();
+        loop {
+            above.push(std::iter::repeat_with(Line::never).take(nodes.div_ceil(FAN)).collect());
             if nodes == 1 {
                 break;
             }
+            nodes = nodes.div_ceil(FAN);
         }
-        Deadlines { levels, next: AtomicU32::new(0) }
+        Deadlines { leaves, above, next: AtomicU32::new(0) }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.levels.iter().map(|level| size_of_val(level.as_slice())).sum()
+        size_of_val(&*self.leaves) + self.above.iter().map(|level| size_of_val(&**level)).sum::<usize>()
     }
 
     /// Forgets everything, while no worker runs.
     pub(super) fn clear(&mut self) {
-        self.levels.iter().flatten().flat_map(|line| &line.0).for_each(|bound| bound.store(NEVER, Relaxed));
+        let lines = self.leaves.iter().chain(self.above.iter().flatten());
+        lines.flat_map(|line| &line.0).for_each(|bound| bound.store(NEVER, Relaxed));
         self.next.store(0, Relaxed);
     }
 
     #[inline(always)]
+    fn leaf(&self, bucket: usize) -> &AtomicU64 {
+        &self.leaves[bucket / FAN].0[bucket % FAN]
+    }
+
+    /// The bound of a node. Level 0 is the one above the leaves: its node n is over the leaves' line n.
+    #[inline(always)]
     fn bound(&self, level: usize, node: usize) -> &AtomicU64 {
-        &self.levels[level][node / FAN].0[node % FAN]
+        &self.above[level][node / FAN].0[node % FAN]
+    }
+
+    /// The line below a node.
+    #[inline(always)]
+    fn below(&self, level: usize, node: usize) -> &Line {
+        match level.checked_sub(1) {
+            Some(below) => &self.above[below][node],
+            None => &self.leaves[node],
+        }
     }
 
     /// Asks for the bound of a bucket, which the next insert changes.
     #[inline(always)]
     pub(super) fn prefetch(&self, bucket: usize) {
-        crate::table::prefetch_line(&raw const self.levels[0][bucket / FAN]);
+        crate::table::prefetch_line(&raw const self.leaves[bucket / FAN]);
     }
 
-    /// An entry that was just inserted into this bucket expires then. Mostly the bound is low enough: one look,
-    /// which the swap of the bucket's header has ordered (see the module's head).
-    #[inline(always)]
-    pub(super) fn note_inserted<M: Mode>(&self, bucket: usize, expires_ns: u64) {
-        if self.bound(0, bucket).load(Relaxed) > expires_ns {
-            self.note::<M>(bucket, expires_ns);
-        }
-    }
-
-    /// An entry of this bucket expires then, and is published.
+    /// An entry of this bucket expires then, which is new or nearer than before; the bucket's header was changed since.
+    /// Mostly the bound is low enough: one look.
     #[inline(always)]
     pub(super) fn note<M: Mode>(&self, bucket: usize, expires_ns: u64) {
-        // A bound that was low enough has been told upwards, or will be, by who has lowered it.
-        if lower::<M>(self.bound(0, bucket), expires_ns) > expires_ns {
-            self.note_above::<M>(bucket, expires_ns);
+        // Relaxed: the change of the header has ordered it (see the module's head).
+        let leaf = self.leaf(bucket);
+        if leaf.load(Relaxed) > expires_ns && lower::<M>(leaf, expires_ns) > expires_ns {
+            self.note_above::<M>(0, bucket / FAN, expires_ns);
         }
     }
 
-    /// The same, in the levels above the lowest.
+    /// The same in the levels from this one on.
     #[inline(never)]
-    fn note_above<M: Mode>(&self, bucket: usize, expires_ns: u64) {
-        let mut node = bucket;
-        for level in 1..self.levels.len() {
-            node /= FAN;
+    fn note_above<M: Mode>(&self, level: usize, mut node: usize, expires_ns: u64) {
+        for level in level..self.above.len() {
+            // A bound that was low enough has been told upwards, or will be, by who has lowered it.
             if lower::<M>(self.bound(level, node), expires_ns) <= expires_ns {
                 return;
             }
+            node /= FAN;
+        }
+    }
+
+    /// The bucket was looked through, and none of its entries expires before this; `again` if that is the result of
+    /// another look than the first. The bucket's header is changed after.
+    #[inline(always)]
+    pub(super) fn raise_leaf<M: Mode>(&self, bucket: usize, to: u64, again: bool) {
+        // Relaxed: the change of the header publishes it, or fails (see the module's head).
+        self.leaf(bucket).store(to, Relaxed);
+        // After a look that another core has overtaken the bound was too high for a moment: those above may have
+        // been raised to that.
+        if again && to != NEVER {
+            self.note_above::<M>(0, bucket / FAN, to);
         }
     }
 
     /// True if something may have expired.
     #[inline]
     pub(super) fn any_due(&self, now_ns: u64) -> bool {
-        self.bound(self.levels.len() - 1, 0).load(Relaxed) <= now_ns
+        self.bound(self.above.len() - 1, 0).load(Relaxed) <= now_ns
     }
 
     /// True if something may have expired in this bucket.
     pub(super) fn is_due(&self, bucket: usize, now_ns: u64) -> bool {
-        self.bound(0, bucket).load(Relaxed) <= now_ns
+        self.leaf(bucket).load(Relaxed) <= now_ns
     }
 
     /// Finds at most so many buckets in which something may have expired; all of them take their turn.
@@ -173,10 +197,8 @@ impl Deadlines {
         due.clear();
         if self.any_due(now_ns) {
             // Relaxed: a hint.
-            let from = self.next.load(Relaxed);
-            self.search::<M>(now_ns, most.min(MAX_DUE), from as usize, due);
-            let last = due.as_slice().last().filter(|_| due.as_slice().len() == most);
-            self.next.store(last.map_or(0, |last| last + 1), Relaxed);
+            let from = self.next.load(Relaxed) as usize;
+            self.next.store(self.search::<M>(now_ns, most.min(MAX_DUE), from, due) as u32, Relaxed);
         }
     }
 
@@ -188,55 +210,97 @@ impl Deadlines {
         }
     }
 
-    /// Level by level from the root, so that the memory accesses of one level overlap. Only buckets from `from` on.
-    fn search<M: Mode>(&self, now_ns: u64, most: usize, from: usize, due: &mut Due) {
-        let Due { buckets, above } = due;
-        let (mut found, mut above) = (buckets, above);
-        if self.levels.len().is_multiple_of(2) {
-            std::mem::swap(&mut found, &mut above);
+    /// Finds at most so many buckets from this one on, in at most so many lines of leaves. Returns where to go on.
+    fn search<M: Mode>(&self, now_ns: u64, most: usize, from: usize, due: &mut Due) -> usize {
+        let (mut line, mut first) = if from / FAN < self.leaves.len() { (from / FAN, from % FAN) } else { (0, 0) };
+        for _ in 0..most {
+            let all = due_in(&self.leaves[line], now_ns);
+            self.raise_if_stale::<M>(all, 0, line, now_ns);
+            let mut bits = all & !0 << first;
+            first = 0;
+            while bits != 0 {
+                let bucket = line * FAN + bits.trailing_zeros() as usize;
+                if due.len == most {
+                    return bucket;
+                }
+                due.push(bucket);
+                bits &= bits - 1;
+            }
+            if due.len == most {
+                return (line + 1) * FAN;
+            }
+            match self.line_after::<M>(line, now_ns) {
+                Some(next) => line = next,
+                None => return 0,
+            }
         }
-        found.len = 0;
-        found.push(0);
-        for level in (1..self.levels.len()).rev() {
-            std::mem::swap(&mut found, &mut above);
-            found.len = 0;
-            let below = &self.levels[level - 1];
-            let first = from >> (FAN_BITS * (level as u32 - 1));
-            for node in above.as_slice() {
-                crate::table::prefetch_line(&raw const below[*node as usize]);
-            }
-            for node in above.as_slice() {
-                let node = *node as usize;
-                // Which of them are due cannot be guessed: no branch on each.
-                let is_due = |(n, bound): (usize, &AtomicU64)| u32::from(bound.load(Relaxed) <= now_ns) << n;
-                let mut children = below[node].0.iter().enumerate().map(is_due).fold(0, |bits, bit| bits | bit);
-                if children == 0 {
-                    self.raise::<M>(level, node);
+        line * FAN
+    }
+
+    /// The next line of leaves after this one in which something is due.
+    fn line_after<M: Mode>(&self, line: usize, now_ns: u64) -> Option<usize> {
+        let (mut level, mut node) = (0, line);
+        loop {
+            // Up, until a node has a sibling to the right in which something is due ...
+            loop {
+                if level + 1 == self.above.len() {
+                    return None;
                 }
-                while children != 0 && found.len < most {
-                    let child = node * FAN + children.trailing_zeros() as usize;
-                    children &= children - 1;
-                    if child >= first {
-                        found.push(child);
-                    }
+                let (parent, place) = (node / FAN, node % FAN);
+                let all = due_in(&self.above[level][parent], now_ns);
+                self.raise_if_stale::<M>(all, level + 1, parent, now_ns);
+                let later = all & !1 << place;
+                if later != 0 {
+                    node = parent * FAN + later.trailing_zeros() as usize;
+                    break;
                 }
+                (level, node) = (level + 1, parent);
             }
+            // ... then down to the first of it, unless its bound was too low.
+            loop {
+                if level == 0 {
+                    return Some(node);
+                }
+                let all = due_in(&self.above[level - 1][node], now_ns);
+                if all == 0 {
+                    self.raise_if_stale::<M>(all, level, node, now_ns);
+                    break;
+                }
+                (level, node) = (level - 1, node * FAN + all.trailing_zeros() as usize);
+            }
+        }
+    }
+
+    /// If nothing below a node is due, its bound is not to say so any longer.
+    #[inline(always)]
+    fn raise_if_stale<M: Mode>(&self, due_below: u32, level: usize, node: usize, now_ns: u64) {
+        if due_below == 0 && self.bound(level, node).load(Relaxed) <= now_ns {
+            self.raise::<M>(level, node);
         }
     }
 
     /// The bound of a node anew, from those below.
+    #[inline(never)]
     fn raise<M: Mode>(&self, level: usize, node: usize) {
         let bound = self.bound(level, node);
-        reset::<M>(bound);
-        let below = &self.levels[level - 1][node].0;
-        let least = below.iter().map(|child| child.load(Acquire)).min().unwrap_or(NEVER);
-        lower::<M>(bound, least);
+        match M::OWNER_ONLY {
+            true => bound.store(NEVER, Relaxed),
+            // A swap, not a store: it must acquire what the last minimum has released.
+            false => drop(bound.swap(NEVER, AcqRel)),
+        }
+        let least = self.below(level, node).0.iter().map(|child| child.load(Acquire)).min().unwrap_or(NEVER);
+        if least != NEVER {
+            // Who has raised a bound above this one meanwhile may have done so to "never".
+            self.note_above::<M>(level, node, least);
+        }
     }
+}
 
-    /// Before a bucket is looked through: what is found in it is to be noted anew.
-    pub(super) fn begin<M: Mode>(&self, bucket: usize) {
-        reset::<M>(self.bound(0, bucket));
-    }
+/// Which bounds of a line are due, a bit each. Which cannot be guessed: no branch on each.
+#[inline(always)]
+fn due_in(line: &Line, now_ns: u64) -> u32 {
+    let later = |bits: u32, bound: &AtomicU64| bits << 1 | u32::from(bound.load(Relaxed) > now_ns);
+    !line.0.iter().rev().fold(0, later) & ((1 << FAN) - 1)
 }
 
 /// Lowers a bound. Returns what it was.
@@ -249,14 +313,4 @@ fn lower<M: Mode>(bound: &AtomicU64, to: u64) -> u64 {
     }
     // AcqRel: see the module's head.
     bound.fetch_min(to, AcqRel)
-}
-
-#[inline(always)]
-fn reset<M: Mode>(bound: &AtomicU64) {
-    if M::OWNER_ONLY {
-        bound.store(NEVER, Relaxed);
-    } else {
-        // A swap, not a store: it must acquire what the last minimum has released.
-        bound.swap(NEVER, AcqRel);
-    }
 }

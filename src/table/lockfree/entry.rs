@@ -290,17 +290,15 @@ impl<'a> Entry<'a> {
         unchanged
     }
 
-    /// True if its time may be up; else, if it is live, the deadline, or "never".
+    /// True if it may have to go: its time is up, or nothing is sure. And the deadline, or "never" if true. Good as long
+    /// as its bucket's header stays the same.
     #[inline(always)]
     pub(super) fn is_due(self, now_ns: u64) -> (bool, u64) {
         // Acquire: pairs with the release of `fill`, `store` and `Held::keep`.
         let word = Word(self.head.state.load(Acquire));
         let expires_ns = word.deadline(self.head.deadline_low.load(Relaxed) as u32);
-        // As in `load`: both belong together only if the word is the same.
-        fence(Acquire);
-        let unsure = word.is_busy() | (Word(self.head.state.load(Relaxed)) != word);
-        let is_due = word.is_live() & (unsure | (expires_ns <= now_ns));
-        (is_due, if word.is_live() & !is_due { expires_ns } else { u64::MAX })
+        let is_due = !word.is_live() | word.is_busy() | (expires_ns <= now_ns);
+        (is_due, if is_due { u64::MAX } else { expires_ns })
     }
 
     /// Ends the generation if its time is up.

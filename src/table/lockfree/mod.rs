@@ -213,7 +213,7 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
                 let (fate, result) = held.with(&mut change);
                 if fate == Fate::Keep {
                     if held.connection.expires_ns < expires_ns {
-                        shard.note_expiry(place.hash, held.connection.expires_ns);
+                        shard.note_nearer(place.hash, held.connection.expires_ns);
                     }
                     held.keep();
                 } else {
@@ -230,7 +230,7 @@ impl<M: Mode> FlowTable for Worker<'_, M> {
             if fate == Fate::Keep {
                 if entry.store(word, &new) {
                     if new.expires_ns < old.expires_ns {
-                        shard.note_expiry(place.hash, new.expires_ns);
+                        shard.note_nearer(place.hash, new.expires_ns);
                     }
                     return Some(result);
                 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::conntrack::{Notes, Status, Windows};
 use crate::packet::Direction;
 use crate::table::HashKey;
+use deadlines::Deadlines;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -294,7 +295,7 @@ fn a_sweep_forgets_nothing<M: SharedMode>(uses_windows: bool) {
         });
         table.worker().sweep(5);
         other.join().unwrap();
-        table.worker().sweep(7);
+        table.worker().sweep(6);
         assert_eq!(table.shards[0].occupied(), 0);
     });
 }
@@ -334,6 +335,70 @@ fn a_sweep_forgets_no_insert() {
             assert_eq!(table.shards[0].occupied(), usize::from(moved));
         });
     }
+}
+
+/// Nearer deadline and sweep alone: the bucket's bound, low enough when the deadline came nearer, is not raised beyond it.
+#[test]
+fn a_sweep_forgets_no_nearer_deadline() {
+    for uses_windows in [false, true] {
+        loom::model(move || {
+            let table = table(10);
+            insert(&table, 1, 5);
+            insert(&table, 2, 9);
+            let updater = table.clone();
+            let other = thread::spawn(move || {
+                updater.worker().update(PLACE, &key(2), uses_windows, |c, _| (Fate::Keep, c.expires_ns = 7));
+            });
+            table.worker().sweep(5);
+            other.join().unwrap();
+            assert_eq!(table.shards[0].occupied(), 1);
+            table.worker().sweep(7);
+            assert_eq!(table.shards[0].occupied(), 0);
+        });
+    }
+}
+
+/// Raise and raise: of two cores, one of which raises a bound while the other raises the one above it, from what the first
+/// has just reset, none leaves a bound too high.
+#[test]
+fn raised_bounds_stay_low_enough() {
+    loom::model(|| {
+        // Three levels. Nothing expires before 9, but only the leaf says so.
+        let deadlines = Arc::new(Deadlines::new(4, &mut Arena::new(0)));
+        deadlines.note::<Shared>(0, 5);
+        deadlines.raise_leaf::<Shared>(0, 9, false);
+        let searcher = deadlines.clone();
+        let other = thread::spawn(move || searcher.find_first_due::<Shared>(5, &mut Due::new()));
+        let mut due = Due::new();
+        deadlines.find_first_due::<Shared>(5, &mut due);
+        assert!(due.as_slice().is_empty());
+        other.join().unwrap();
+        deadlines.find_first_due::<Shared>(9, &mut due);
+        assert_eq!(due.as_slice(), [0]);
+    });
+}
+
+/// A sweep that an insert overtakes, and a raise in between: the sweep has raised the bucket's bound too high for a
+/// moment, and tells the levels above what it has become.
+#[test]
+fn a_bound_that_was_too_high_for_a_moment_is_told_upwards() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let table = table(10);
+        insert(&table, 1, 5);
+        table.worker().update(PLACE, &key(1), false, |connection, _| (Fate::Keep, connection.expires_ns = 9));
+        let (inserter, searcher) = (table.clone(), table.clone());
+        let insert = thread::spawn(move || insert(&inserter, 2, 7));
+        let search = thread::spawn(move || {
+            searcher.shards[0].deadlines.find_first_due::<Shared>(5, &mut Due::new());
+        });
+        table.worker().sweep(5);
+        assert_eq!(insert.join().unwrap(), Insert::Done);
+        search.join().unwrap();
+        table.worker().sweep(7);
+        assert_eq!(table.shards[0].occupied(), 1);
+    });
 }
 
 /// Expiry and lookup: a packet finds its connection as it was, or finds none and opens it anew.

@@ -1,7 +1,7 @@
 //! How flows leave a shard: by their last packet, by time, and to make room.
 
 use super::arrivals::Arrival;
-use super::bucket::{FIRST_LINE, SLOTS, index_in, next_header, occupancy, tag_of};
+use super::bucket::{FIRST_LINE, SLOTS, VERSION, index_in, next_header, occupancy, tag_of};
 use super::deadlines::{Due, MAX_DUE};
 use super::entry::{Entry, Expiry, Word};
 use super::mode::{Mode, swap};
@@ -75,29 +75,32 @@ impl<M: Mode> Shard<M> {
 
     /// Frees slots that were taken out of the header, and their entries, all at once.
     #[inline(always)]
-    fn release_slots(&self, lane: usize, bucket: usize, bits: u32) {
+    fn release_slots(&self, lane: usize, bucket: usize, mut bits: u32) {
         // The entries are linked in a chain. Not before they are out of the header: the link stands in the key.
         let (mut first, mut last) = (0, 0);
-        let mut left = bits;
-        while left != 0 {
-            let slot = self.slot(bucket, left.trailing_zeros() as usize);
+        while bits != 0 {
+            let slot = self.slot(bucket, bits.trailing_zeros() as usize);
+            bits &= bits - 1;
             let index = index_in(slot.load(Relaxed));
-            left &= left - 1;
             // Release: pairs with the acquire of the next claim.
             slot.store(0, Release);
-            match first {
-                0 => last = index,
-                first => self.entry(index).next_free().store(u64::from(first), Relaxed),
-            }
+            self.entry(index).next_free().store(u64::from(first), Relaxed);
+            last = if first == 0 { index } else { last };
             first = index + 1;
         }
         self.free.give::<M>(lane, first - 1, self.entry(last).next_free());
     }
 
-    /// An entry of the bucket of this hash has a deadline that is new, or nearer than before.
+    /// An entry of the bucket of this hash has a deadline that is nearer than before.
     #[inline(always)]
-    pub(super) fn note_expiry(&self, hash: u64, expires_ns: u64) {
-        self.deadlines.note::<M>(self.bucket_of(hash), expires_ns);
+    pub(super) fn note_nearer(&self, hash: u64, expires_ns: u64) {
+        let number = self.bucket_of(hash);
+        if !M::EXCLUSIVE {
+            // Release: who raises the bucket's bound has read the deadline before this, or reads again. Acquire: or
+            // has raised it before, and that is seen (see `deadlines`).
+            self.buckets[number].header.fetch_add(VERSION, AcqRel);
+        }
+        self.deadlines.note::<M>(number, expires_ns);
     }
 
     /// Finds at most so many buckets in which something may have expired, and asks for their lines.
@@ -171,13 +174,10 @@ impl<M: Mode> Shard<M> {
     fn sweep_bucket(&self, lane: usize, number: usize, now_ns: u64) -> u64 {
         let bucket = &self.buckets[number];
         let _guard = bucket.lock::<M>();
-        // Reset first, then collect.
-        self.deadlines.begin::<M>(number);
-        let (mut earliest, mut ended) = (u64::MAX, 0);
+        let (mut ended, mut again) = (0, false);
         loop {
             let header = bucket.header.load(Acquire);
-            let mut bits = occupancy(header) & !ended;
-            let mut due = 0;
+            let (mut bits, mut due, mut earliest) = (occupancy(header) & !ended, 0, u64::MAX);
             // Two rounds: which entries are due cannot be guessed, so the first round has no branch on it.
             while bits != 0 {
                 let bit = bits.trailing_zeros();
@@ -198,8 +198,9 @@ impl<M: Mode> Shard<M> {
                     Expiry::Ended => ended |= 1 << bit,
                 }
             }
-            // A swap of the header, even if nothing goes: an insert before it is seen here, in another round; one
-            // after it finds the bound reset (see `deadlines`).
+            self.deadlines.raise_leaf::<M>(number, earliest, again);
+            // A swap of the header, even if nothing goes: what was read belongs to this very header, and who brings
+            // another deadline into the bucket after it finds the bound raised (see `deadlines`).
             let swapped = match ended {
                 0 => M::EXCLUSIVE || bucket.header.fetch_or(0, AcqRel) == header,
                 _ => {
@@ -209,12 +210,10 @@ impl<M: Mode> Shard<M> {
             if swapped {
                 break;
             }
+            again = true;
         }
         if ended != 0 {
             self.release_slots(lane, number, ended);
-        }
-        if earliest != u64::MAX {
-            self.deadlines.note::<M>(number, earliest);
         }
         u64::from(ended.count_ones())
     }

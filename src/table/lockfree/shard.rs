@@ -53,6 +53,7 @@ impl<M: Mode> Shard<M> {
             + bytes_of::<Overflow>(buckets)
             + bytes_of::<Head>(entries)
             + bytes_of::<Tail>(entries)
+            + Deadlines::arena_bytes(buckets)
     }
 
     pub(super) fn new(entries: u32, on_full: OnFull, arena: &mut Arena) -> Self {
@@ -63,7 +64,7 @@ impl<M: Mode> Shard<M> {
             heads: arena.array(entries as usize),
             tails: arena.array(entries as usize),
             free: FreeLists::new(),
-            deadlines: Deadlines::new(buckets),
+            deadlines: Deadlines::new(buckets, arena),
             arrivals: Arrivals::new(if on_full == OnFull::EvictUnassured { entries } else { 0 }),
             mode: PhantomData,
         }
@@ -297,7 +298,7 @@ impl<M: Mode> Shard<M> {
                 return result;
             }
         }
-        self.deadlines.note_inserted::<M>(number, connection.expires_ns);
+        self.deadlines.note::<M>(number, connection.expires_ns);
         self.arrivals.push(Arrival::new(index, generation));
         Insert::Done
     }
