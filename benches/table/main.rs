@@ -5,8 +5,12 @@
 //! alternate in random order within each block, so that a slow minute of the machine slows all; ratios are of one
 //! block, their median is shown with a 95 % bootstrap interval.
 
+mod expiry;
+mod flood;
 mod flows;
+mod machine;
 mod subject;
+mod tail;
 mod traffic;
 
 use ctbench::conntrack::{Connection, Notes, OnFull, Status};
@@ -16,6 +20,8 @@ use ctbench::packet::Direction;
 use ctbench::replay::Pool;
 use ctbench::table::{FlowHash, HashKey};
 use flows::{Family, key};
+use machine::handover_ns;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use subject::{Make, READY_MADE, Subject};
@@ -32,6 +38,8 @@ struct Bench {
     now_ns: AtomicU64,
     /// A quarter of the blocks.
     short: bool,
+    /// How long a cache line took from core to core in each of the last section's blocks, in ns.
+    handovers_ns: RefCell<Vec<f64>>,
 }
 
 /// A name, and what measures it once.
@@ -85,8 +93,12 @@ impl Bench {
         let mut samples = Samples::new();
         let mut random = Random::new(11);
         let mut order: Vec<usize> = (0..variants.len()).collect();
+        self.handovers_ns.borrow_mut().clear();
         // The first block warms up.
         for block in 0..=self.blocks_of(blocks) {
+            if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
+                self.handovers_ns.borrow_mut().push(handover_ns(&self.clock, self.pool(2)));
+            }
             random.shuffle(&mut order);
             for &at in &order {
                 let (name, run) = &mut variants[at];
@@ -97,6 +109,16 @@ impl Bench {
             }
         }
         samples
+    }
+
+    /// Says how far from each other the two cores were in the last section.
+    fn say_handover(&self) {
+        let mut ns = self.handovers_ns.borrow().clone();
+        ns.sort_by(f64::total_cmp);
+        if let [least, .., most] = ns[..] {
+            let text = format!("{:.0} ns ({least:.0} to {most:.0})", median(&ns));
+            line("a cache line from one core to the other meanwhile", &text, "");
+        }
     }
 }
 
@@ -264,6 +286,7 @@ fn cores(bench: &Bench) {
         ));
     }
     let mut samples = bench.blocks(20, &mut variants);
+    bench.say_handover();
     for (name, samples) in &samples {
         line(name, &format!("{:.1} Mpps", median(samples)), "");
     }
@@ -356,6 +379,7 @@ fn churn(bench: &Bench) {
         ));
     }
     let samples = bench.blocks(20, &mut variants);
+    bench.say_handover();
     each(&samples);
     line("lockfree: new flow / hit", &ratio(&samples, "lockfree, 1 core", "lockfree, hits"), "at most 2.5");
     line("probe: 2 cores / 1 core", &ratio(&samples, "probe, 2 symmetric", "probe, 1 core"), "");
@@ -374,251 +398,6 @@ fn churn(bench: &Bench) {
     }
 }
 
-fn flood(bench: &Bench) {
-    println!("\nFlood: hits on the connections of a full table for 1M, and half of the packets new flows; ns a packet");
-    for (policy, on_full, established) in
-        [("drop-new", OnFull::DropNew, MILLION), ("evict-unassured", OnFull::EvictUnassured, MILLION * 9 / 10)]
-    {
-        let next = [AtomicU64::new(0)];
-        let mut table = bench.make(MILLION, on_full, 1).table("lockfree");
-        bench.fill(&mut table, Family::V4, established, 1);
-        let template = Connection { status: Status::opened_by(Direction::In), expires_ns: 0, notes: Notes::default() };
-        let run = |table: &mut Subject, percent| {
-            let pick = Pick::Mixed(established, percent, &next);
-            let traffic = Traffic { template, ..bench.traffic(pick, 500_000) };
-            let outcomes = table.run(bench.pool(1), &traffic);
-            (traffic.ns_of(&outcomes), outcomes[0].clone())
-        };
-        // Until it is full.
-        for _ in 0..3 {
-            run(&mut table, 50);
-        }
-        let table = std::cell::RefCell::new(table);
-        let refused = AtomicU64::new(0);
-        let samples = bench.blocks(
-            20,
-            &mut [
-                ("without".into(), Box::new(|| run(&mut table.borrow_mut(), 0).0)),
-                (
-                    "with".into(),
-                    Box::new(|| {
-                        let (ns, outcome) = run(&mut table.borrow_mut(), 50);
-                        refused.fetch_add(outcome.refused, Relaxed);
-                        ns
-                    }),
-                ),
-            ],
-        );
-        if on_full == OnFull::DropNew {
-            // Nearly half of the packets are of new flows.
-            let flood = (bench.blocks_of(20) + 1) * 250_000;
-            assert!(refused.load(Relaxed) > flood * 9 / 10, "the table was not full");
-        }
-        println!(" {policy}; {} flows refused", refused.load(Relaxed));
-        each(&samples);
-        line("with / without", &ratio(&samples, "with", "without"), "at most 1.5");
-    }
-}
-
-fn keys(bench: &Bench) {
-    println!(
-        "\nKeys chosen offline: 100,000 flows in a table for 200,000; the attacker knows the function, not the secret"
-    );
-    const FLOWS: usize = 100_000;
-    let guess = FlowHash::new(HashKey::from_seed(0xbad));
-    // All in 1/1024 of the buckets of every shard, under the attacker's guess.
-    let chosen: Vec<u64> = (0..).filter(|n| guess.hash(&key(Family::V4, *n)) >> 54 == 0).take(FLOWS).collect();
-    let random: Vec<u64> = {
-        let mut random = Random::new(3);
-        (0..FLOWS).map(|_| random.bits() >> 20).collect()
-    };
-    let ports: Vec<u64> = (0..FLOWS as u64).map(|n| (n & 0xffff) << 32 | n >> 16).collect();
-    let secret = bench.hash;
-    let mut variants: Vec<Variant<'_>> = Vec::new();
-    let mut refusals = Vec::new();
-    for (name, list, hash) in [
-        ("random", &random, secret),
-        ("chosen", &chosen, secret),
-        ("consecutive ports", &ports, secret),
-        ("chosen, with the secret known", &chosen, guess),
-    ] {
-        let make = Make { hash, ..bench.make(2 * FLOWS as u64, OnFull::DropNew, 1) };
-        let mut table = make.table("lockfree");
-        let run = move |table: &mut Subject| {
-            let traffic = Traffic { hash, ..bench.traffic(Pick::Listed(list), 400_000) };
-            let outcomes = table.run(bench.pool(1), &traffic);
-            (traffic.ns_of(&outcomes), outcomes[0].refused)
-        };
-        for _ in 0..5 {
-            run(&mut table);
-        }
-        refusals.push((name, run(&mut table).1));
-        variants.push((name.into(), Box::new(move || run(&mut table).0)));
-    }
-    let samples = bench.blocks(20, &mut variants);
-    for (name, refused) in refusals {
-        line(&format!("{name}: packets refused of 400,000"), &refused.to_string(), "");
-        line(&format!("{name}: ns, by random ones'"), &ratio(&samples, name, "random"), "");
-    }
-}
-
-fn expiry(bench: &Bench) {
-    println!("\nMass expiry: 1M flows end in one instant, while 100,000 others are hit; one core, table for 2M");
-    let mut before = Vec::new();
-    let mut during = Vec::new();
-    let mut worst = Vec::new();
-    let mut spans = Vec::new();
-    for _ in 0..bench.blocks_of(9) {
-        let mut table = bench.make(2 * MILLION, OnFull::DropNew, 1).table("lockfree");
-        let live = 100_000;
-        bench.fill(&mut table, Family::V4, live, 1);
-        let window = 3_200;
-        let measure = |table: &mut Subject, start_ns: u64| {
-            let traffic = Traffic { start_ns, ..bench.traffic(Pick::Uniform(live), window) };
-            let outcomes = table.run(bench.pool(1), &traffic);
-            (traffic.ns_of(&outcomes), outcomes[0].expired)
-        };
-        let start_ns = bench.now_ns.load(Relaxed) + 1_000_000_000;
-        let counters = [AtomicU64::new(0)];
-        let end_ns = start_ns + 1_000_000_000;
-        // All of them in one burst of packet time, so all with one deadline.
-        let fill = Traffic { burst: 1, ..bench.traffic(Pick::New(&counters), MILLION) };
-        table.run(bench.pool(1), &OneDeadline { traffic: fill, now_ns: start_ns, end_ns });
-        let quiet: Vec<f64> = (0..200).map(|n| measure(&mut table, start_ns + n * window * GAP_NS).0).collect();
-        let mut dip = Vec::new();
-        let mut ended = 0;
-        for n in 0.. {
-            let (ns, expired) = measure(&mut table, end_ns + n * window * GAP_NS);
-            ended += expired;
-            dip.push(ns);
-            if ended == MILLION {
-                break;
-            }
-            assert!(n < 100_000, "{ended} of a million flows have expired");
-        }
-        before.push(median(&quiet));
-        during.push(dip.iter().sum::<f64>() / dip.len() as f64);
-        let mut sorted = dip.clone();
-        sorted.sort_by(f64::total_cmp);
-        worst.push(sorted[sorted.len() * 99 / 100]);
-        spans.push(dip.len() as f64 * window as f64);
-    }
-    line("before", &format!("{:.1} ns", median(&before)), "");
-    line("while they go, mean", &format!("{:.1} ns", median(&during)), "");
-    line("while they go, slowest of a hundred windows of 3,200", &format!("{:.1} ns", median(&worst)), "");
-    line("packets until all are gone", &format!("{:.0}", median(&spans)), "");
-    line("throughput while they go / before", &interval(paired_ratio(&before, &during, 1)), "");
-}
-
-/// Inserts new flows with one deadline for all.
-struct OneDeadline<'a> {
-    traffic: Traffic<'a>,
-    now_ns: u64,
-    end_ns: u64,
-}
-
-impl subject::Work for OneDeadline<'_> {
-    type Output = ();
-
-    fn run<T: ctbench::table::FlowTable>(&self, _: usize, table: &mut T) {
-        for n in 0..self.traffic.packets {
-            let number = traffic::NEW + n;
-            let key = key(Family::V4, number);
-            let place = ctbench::table::Place::new(flows::shard(number), self.traffic.hash.hash(&key));
-            let connection = Connection { expires_ns: self.end_ns, ..self.traffic.template };
-            let result = table.insert(place, &key, &connection, None, self.now_ns);
-            assert_eq!(result, ctbench::table::Insert::Done);
-        }
-    }
-}
-
-/// Ticks that the hypervisor took from this machine.
-fn stolen() -> u64 {
-    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    stat.lines().next().and_then(|line| line.split_whitespace().nth(8)?.parse().ok()).unwrap_or(0)
-}
-
-fn tail(bench: &Bench) {
-    println!("\nTail: service time of a burst of {BURST}, 200,000 lasting flows, one packet in ten a new one; µs");
-    let names: Vec<&str> = ["lockfree", "bucketlock", "owner", "locked"].iter().chain(READY_MADE).copied().collect();
-    let kinds = [
-        ("1 core", 1, Steering::Symmetric),
-        ("2 symmetric", 2, Steering::Symmetric),
-        ("2 asymmetric", 2, Steering::Asymmetric),
-    ];
-    let counters: Vec<[AtomicU64; 2]> =
-        (0..names.len() * kinds.len()).map(|_| [const { AtomicU64::new(0) }; 2]).collect();
-    let (dropped, kept) = (AtomicU64::new(0), AtomicU64::new(0));
-    let medians: std::cell::RefCell<Samples> = Samples::new().into();
-    let mut variants: Vec<Variant<'_>> = Vec::new();
-    for (n, name) in names.iter().enumerate() {
-        for (k, (label, cores, steering)) in kinds.into_iter().enumerate() {
-            if steering == Steering::Asymmetric && *name == "owner" {
-                continue;
-            }
-            let next = &counters[n * kinds.len() + k];
-            let mut table = bench.make(MILLION, OnFull::DropNew, cores).table(name);
-            let mut start_ns = FOREVER_NS;
-            let lifetime_ns = 2 * MILLION / cores as u64 * GAP_NS;
-            let mut run = move |packets: u64, stamps: bool| {
-                let traffic = bench.traffic(Pick::Mixed(200_000, 10, next), packets);
-                let progress = [const { AtomicU64::new(0) }; 2];
-                let progress = (steering == Steering::Asymmetric).then_some(&progress);
-                let traffic = Traffic { cores, steering, lifetime_ns, stamps, start_ns, progress, ..traffic };
-                start_ns += packets * GAP_NS;
-                table.run(bench.pool(cores), &traffic)
-            };
-            run(4 * MILLION / cores as u64, false);
-            let name = format!("{name}, {label}");
-            let (dropped, kept, medians) = (&dropped, &kept, &medians);
-            variants.push((
-                name.clone(),
-                Box::new(move || {
-                    // Windows without stolen time only; after some tries, what there is.
-                    let mut outcomes: Vec<Outcome> = Vec::new();
-                    for _ in 0..5 {
-                        let before = stolen();
-                        outcomes = run(1_600_000, true);
-                        if stolen() == before {
-                            kept.fetch_add(1, Relaxed);
-                            break;
-                        }
-                        dropped.fetch_add(1, Relaxed);
-                    }
-                    let mut us: Vec<f64> = outcomes
-                        .iter()
-                        .flat_map(|o| o.stamps.iter().map(|(begin, end)| bench.clock.ns(*begin, *end) as f64 / 1e3))
-                        .collect();
-                    us.sort_by(f64::total_cmp);
-                    let percentile = |p: f64| us[(us.len() as f64 * p) as usize];
-                    medians.borrow_mut().entry(name.clone()).or_default().push(percentile(0.5));
-                    percentile(0.999)
-                }),
-            ));
-        }
-    }
-    let samples = bench.blocks(25, &mut variants);
-    drop(variants);
-    println!(" {} windows, {} with stolen time left out", kept.into_inner(), dropped.into_inner());
-    for (name, samples) in &samples {
-        let p50 = median(&medians.borrow()[name]);
-        line(&format!("{name}: p50, p99.9"), &format!("{p50:.2}, {:.2} µs", median(samples)), "");
-    }
-    for name in &names {
-        for (label, _, steering) in &kinds[1..] {
-            if *steering == Steering::Asymmetric && *name == "owner" {
-                continue;
-            }
-            let wanted = if *name == "lockfree" { "at most 1.3" } else { "" };
-            line(
-                &format!("{name}: p99.9, {label} / 1 core"),
-                &ratio(&samples, &format!("{name}, {label}"), &format!("{name}, 1 core")),
-                wanted,
-            );
-        }
-    }
-}
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let bench = Bench {
@@ -626,6 +405,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         pools: [Pool::new(1)?, Pool::new(2)?],
         hash: FlowHash::new(HashKey::from_seed(1)),
         now_ns: AtomicU64::new(1_000_000_000),
+        handovers_ns: RefCell::default(),
         short: arguments.iter().any(|argument| argument == "--short"),
     };
     let host = Host::read();
@@ -645,10 +425,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("burst", burst),
         ("cores", cores),
         ("churn", churn),
-        ("flood", flood),
-        ("keys", keys),
-        ("expiry", expiry),
-        ("tail", tail),
+        ("flood", flood::flood),
+        ("keys", flood::keys),
+        ("expiry", expiry::expiry),
+        ("tail", tail::tail),
     ];
     let named: Vec<String> = arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();
     if let Some(unknown) = named.iter().find(|name| sections.iter().all(|section| section.0 != **name)) {

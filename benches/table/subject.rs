@@ -64,7 +64,17 @@ pub struct Make {
 }
 
 impl Make {
+    /// Says so if the system did not grant huge pages for it: then it costs more, and the ratios say little.
     pub fn table(self, name: &str) -> Subject {
+        let table = self.subject(name);
+        let (bytes, huge_bytes) = (table.bytes(), table.huge_bytes());
+        if bytes > 64 << 20 && huge_bytes < bytes / 10 * 9 {
+            println!(" ! {name}, {} cores: only {} of {} MiB in huge pages", self.cores, huge_bytes >> 20, bytes >> 20);
+        }
+        table
+    }
+
+    fn subject(self, name: &str) -> Subject {
         // A little more in every shard: numbers are spread evenly, but not perfectly.
         let geometry = Geometry::with_capacity(self.entries + 4 * u64::from(SHARDS), SHARDS);
         let Make { on_full, cores, hash, .. } = self;
@@ -126,6 +136,8 @@ impl Subject {
     pub fn huge_bytes(&self) -> u64 {
         match self {
             Subject::LockFree(table) => table.huge_bytes().unwrap_or(0),
+            Subject::BucketLock(table) => table.huge_bytes().unwrap_or(0),
+            Subject::Owner(tables) => tables.iter().filter_map(LockFree::huge_bytes).sum(),
             _ => 0,
         }
     }
