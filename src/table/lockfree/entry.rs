@@ -339,22 +339,10 @@ impl<'a> Entry<'a> {
         self.head.state.store(Word::dead_after(generation).0, Relaxed);
     }
 
-    #[inline(always)]
-    pub(super) fn prefetch_head(self) {
-        crate::table::prefetch_line(self.head);
-    }
-
+    /// Asks for what a packet, an insert or an expiry is going to change. To write: another core that shares the entry then
+    /// gives it up before the change waits for it.
     #[inline(always)]
     pub(super) fn prefetch(self, tail_too: bool) {
-        self.prefetch_head();
-        if tail_too {
-            self.tail_lines().into_iter().for_each(crate::table::prefetch_line);
-        }
-    }
-
-    /// The same for a free entry, which the next insert fills.
-    #[inline(always)]
-    pub(super) fn prefetch_free(self, tail_too: bool) {
         crate::table::prefetch_line_to_write(self.head);
         if tail_too {
             self.tail_lines().into_iter().for_each(crate::table::prefetch_line_to_write);

@@ -3,7 +3,7 @@
 use super::arrivals::Arrival;
 use super::bucket::{FIRST_LINE, SLOTS, VERSION, index_in, next_header, occupancy, tag_of};
 use super::deadlines::{Due, MAX_DUE};
-use super::entry::{Entry, Expiry, Word};
+use super::entry::{Expiry, Word};
 use super::mode::{Mode, swap};
 use super::shard::Shard;
 use crate::conntrack::MAX_EVICTION_CANDIDATES;
@@ -118,7 +118,7 @@ impl<M: Mode> Shard<M> {
             let mut bits = occupancy(bucket.header.load(Relaxed)) & FIRST_LINE;
             while bits != 0 {
                 let word = bucket.slots[bits.trailing_zeros() as usize].load(Relaxed);
-                self.get(index_in(word)).into_iter().for_each(Entry::prefetch_head);
+                self.get(index_in(word)).into_iter().for_each(|entry| entry.prefetch(false));
                 bits &= bits - 1;
             }
         }
@@ -257,7 +257,7 @@ impl<M: Mode> Shard<M> {
             self.prefetch(hash.hash(&next.key()));
         }
         if let Some(second) = entry(1) {
-            second.prefetch_head();
+            second.prefetch(false);
         }
     }
 }

@@ -158,7 +158,7 @@ impl<M: Mode> Shard<M> {
     fn prefetch_insert(&self, lane: usize, bucket: usize, uses_windows: bool) {
         self.deadlines.prefetch(bucket);
         if let Some(entry) = self.get(self.free.peek(lane)) {
-            entry.prefetch_free(uses_windows);
+            entry.prefetch(uses_windows);
         }
     }
 
@@ -373,7 +373,7 @@ impl<M: Mode> Shard<M> {
         let (index, next) = self.free.take::<M>(lane, self.heads.len() as u32, link)?;
         // Nobody else asks for it before the next insert does.
         if let Some(entry) = self.get(next) {
-            entry.prefetch_free(false);
+            entry.prefetch(false);
         }
         Some(index)
     }
