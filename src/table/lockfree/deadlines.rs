@@ -9,10 +9,10 @@
 //! lists for cores to fight over, only minima.
 //!
 //! # Concurrency
-//! Whoever lowers a bound (`fetch_min`) then lowers those above it, up to the first that is low enough: that one was
-//! told upwards by who had lowered it, or will be. Bounds go up in two ways:
+//! Whoever lowers a bound then lowers those above it, up to the first that is low enough: that one was told upwards by who
+//! had lowered it, or will be. Bounds go up in two ways:
 //! - **A leaf** with its bucket's header. Who brings a deadline into a bucket that is new there, or nearer than before,
-//!   changes the header first and looks at the leaf then; who raises the leaf has read the bucket before, and changes
+//!   changes the header first and looks at the leaf then; who sets the leaf has read the bucket before, and changes
 //!   the header after. Of two changes of one word one comes first: if the new deadline's, the other core finds that
 //!   the header is not the one it has read under, and reads again; if the other core's, the new deadline's core has
 //!   acquired that the leaf was raised, and lowers it.
@@ -167,15 +167,12 @@ impl Deadlines {
         }
     }
 
-    /// The bucket was looked through, and none of its entries expires before this; `again` if that is the result of
-    /// another look than the first. The bucket's header is changed after.
+    /// The bucket was looked through, and none of its entries expires before this. Its header is changed after.
     #[inline(always)]
-    pub(super) fn raise_leaf<M: Mode>(&self, bucket: usize, to: u64, again: bool) {
-        // Relaxed: the change of the header publishes it, or fails (see the module's head).
-        self.leaf(bucket).store(to, Relaxed);
-        // After a look that another core has overtaken the bound was too high for a moment: those above may have
-        // been raised to that.
-        if again && to != NEVER {
+    pub(super) fn set_leaf<M: Mode>(&self, bucket: usize, to: u64) {
+        // It may be lower than it was: if this core looked before another one, or if that is the result of another
+        // look, as an insert has overtaken the first.
+        if replace::<M>(self.leaf(bucket), to) > to {
             self.note_above::<M>(0, bucket / FAN, to);
         }
     }
@@ -282,12 +279,7 @@ impl Deadlines {
     /// The bound of a node anew, from those below.
     #[inline(never)]
     fn raise<M: Mode>(&self, level: usize, node: usize) {
-        let bound = self.bound(level, node);
-        match M::OWNER_ONLY {
-            true => bound.store(NEVER, Relaxed),
-            // A swap, not a store: it must acquire what the last minimum has released.
-            false => drop(bound.swap(NEVER, AcqRel)),
-        }
+        replace::<M>(self.bound(level, node), NEVER);
         let least = self.below(level, node).0.iter().map(|child| child.load(Acquire)).min().unwrap_or(NEVER);
         if least != NEVER {
             // Who has raised a bound above this one meanwhile may have done so to "never".
@@ -313,4 +305,16 @@ fn lower<M: Mode>(bound: &AtomicU64, to: u64) -> u64 {
     }
     // AcqRel: see the module's head.
     bound.fetch_min(to, AcqRel)
+}
+
+/// Replaces a bound. Returns what it was.
+#[inline(always)]
+fn replace<M: Mode>(bound: &AtomicU64, to: u64) -> u64 {
+    if M::OWNER_ONLY {
+        let old = bound.load(Relaxed);
+        bound.store(to, Relaxed);
+        return old;
+    }
+    // AcqRel: it must acquire what the last minimum has released.
+    bound.swap(to, AcqRel)
 }

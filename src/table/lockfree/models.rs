@@ -319,7 +319,7 @@ fn a_sweep_forgets_nothing_bucket_lock() {
 /// The sweep finds something that has expired, or only something that has moved on.
 #[test]
 fn a_sweep_forgets_no_insert() {
-    for moved in [false, true] {
+    for (moved, ahead) in [(false, false), (false, true), (true, false), (true, true)] {
         loom::model(move || {
             let table = table(10);
             insert(&table, 1, 5);
@@ -328,6 +328,9 @@ fn a_sweep_forgets_no_insert() {
             }
             let writer = table.clone();
             let other = thread::spawn(move || insert(&writer, 2, 7));
+            if ahead {
+                thread::yield_now();
+            }
             table.worker().sweep(5);
             assert_eq!(other.join().unwrap(), Insert::Done);
             assert_eq!(table.shards[0].occupied(), 1 + usize::from(moved));
@@ -340,7 +343,7 @@ fn a_sweep_forgets_no_insert() {
 /// Nearer deadline and sweep alone: the bucket's bound, low enough when the deadline came nearer, is not raised beyond it.
 #[test]
 fn a_sweep_forgets_no_nearer_deadline() {
-    for uses_windows in [false, true] {
+    for (uses_windows, ahead) in [(false, false), (false, true), (true, false), (true, true)] {
         loom::model(move || {
             let table = table(10);
             insert(&table, 1, 5);
@@ -349,6 +352,9 @@ fn a_sweep_forgets_no_nearer_deadline() {
             let other = thread::spawn(move || {
                 updater.worker().update(PLACE, &key(2), uses_windows, |c, _| (Fate::Keep, c.expires_ns = 7));
             });
+            if ahead {
+                thread::yield_now();
+            }
             table.worker().sweep(5);
             other.join().unwrap();
             assert_eq!(table.shards[0].occupied(), 1);
@@ -366,7 +372,7 @@ fn raised_bounds_stay_low_enough() {
         // Three levels. Nothing expires before 9, but only the leaf says so.
         let deadlines = Arc::new(Deadlines::new(4, &mut Arena::new(0)));
         deadlines.note::<Shared>(0, 5);
-        deadlines.raise_leaf::<Shared>(0, 9, false);
+        deadlines.set_leaf::<Shared>(0, 9);
         let searcher = deadlines.clone();
         let other = thread::spawn(move || searcher.find_first_due::<Shared>(5, &mut Due::new()));
         let mut due = Due::new();
@@ -375,6 +381,55 @@ fn raised_bounds_stay_low_enough() {
         other.join().unwrap();
         deadlines.find_first_due::<Shared>(9, &mut due);
         assert_eq!(due.as_slice(), [0]);
+    });
+}
+
+/// Late look and insert: a core looks into a bucket that it had found due, and that another core has emptied since. The
+/// bound that it lowers by doing so is told upwards, as the insert then finds it low enough.
+#[test]
+fn a_late_look_forgets_no_insert() {
+    loom::model(|| {
+        let table = table(10);
+        insert(&table, 1, 5);
+        let mut due = Due::new();
+        table.shards[0].find_due(5, 8, &mut due);
+        assert_eq!(due.as_slice(), [0]);
+        table.worker().sweep(5);
+        assert!(!table.shards[0].deadlines.any_due(7));
+        let writer = table.clone();
+        let other = thread::spawn(move || insert(&writer, 2, 7));
+        // Else loom does not try what comes of an insert that is ahead.
+        thread::yield_now();
+        table.shards[0].remove_due(0, &due, 5);
+        assert_eq!(other.join().unwrap(), Insert::Done);
+        table.worker().sweep(7);
+        assert_eq!(table.shards[0].occupied(), 0);
+    });
+}
+
+/// Late look, packet and insert: a core that has read a deadline sets the bound only after a packet has moved the
+/// deadline on, and another core has raised the bound to that. The bound that it lowers is told upwards.
+#[test]
+fn a_look_that_is_overtaken_by_another_forgets_no_insert() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let table = table(10);
+        insert(&table, 1, 5);
+        let mut due = Due::new();
+        table.shards[0].find_due(5, 8, &mut due);
+        table.worker().update(PLACE, &key(1), false, |connection, _| (Fate::Keep, connection.expires_ns = 7));
+        let other = table.clone();
+        let other = thread::spawn(move || {
+            other.worker().update(PLACE, &key(1), false, |connection, _| (Fate::Keep, connection.expires_ns = 20));
+            other.worker().sweep(5);
+            insert(&other, 2, 9)
+        });
+        thread::yield_now();
+        table.shards[0].remove_due(0, &due, 5);
+        assert_eq!(other.join().unwrap(), Insert::Done);
+        table.worker().sweep(9);
+        assert_eq!(table.shards[0].occupied(), 1);
     });
 }
 

@@ -174,7 +174,7 @@ impl<M: Mode> Shard<M> {
     fn sweep_bucket(&self, lane: usize, number: usize, now_ns: u64) -> u64 {
         let bucket = &self.buckets[number];
         let _guard = bucket.lock::<M>();
-        let (mut ended, mut again) = (0, false);
+        let mut ended = 0;
         loop {
             let header = bucket.header.load(Acquire);
             let (mut bits, mut due, mut earliest) = (occupancy(header) & !ended, 0, u64::MAX);
@@ -198,9 +198,9 @@ impl<M: Mode> Shard<M> {
                     Expiry::Ended => ended |= 1 << bit,
                 }
             }
-            self.deadlines.raise_leaf::<M>(number, earliest, again);
+            self.deadlines.set_leaf::<M>(number, earliest);
             // A swap of the header, even if nothing goes: what was read belongs to this very header, and who brings
-            // another deadline into the bucket after it finds the bound raised (see `deadlines`).
+            // another deadline into the bucket after it finds the bound as it is now (see `deadlines`).
             let swapped = match ended {
                 0 => M::EXCLUSIVE || bucket.header.fetch_or(0, AcqRel) == header,
                 _ => {
@@ -210,7 +210,6 @@ impl<M: Mode> Shard<M> {
             if swapped {
                 break;
             }
-            again = true;
         }
         if ended != 0 {
             self.release_slots(lane, number, ended);
